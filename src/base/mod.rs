@@ -1,0 +1,9 @@
+//! What every layer may use: identifiers, clocks, shutdown. Depends on nothing above it.
+
+pub mod id;
+pub mod net;
+pub mod shutdown;
+pub mod time;
+
+pub use id::{CameraId, SessionId, StreamId, ViewerId};
+pub use shutdown::Shutdown;

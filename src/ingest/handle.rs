@@ -1,0 +1,143 @@
+//! What control can ask of the ingest, and what the ingest tells it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::base::{CameraId, StreamId};
+use crate::media::FrameSink;
+
+/// A stream that the ingest is to expect.
+pub struct OpenStream {
+    /// Key of all later calls and events.
+    pub stream: StreamId,
+    /// The camera that will send it.
+    pub camera: CameraId,
+    /// Lowest and highest REMB value towards the camera, in bit/s.
+    pub bitrate_range: (u64, u64),
+    /// The camera's address where the control plane knows it.
+    pub expected_ip: Option<IpAddr>,
+    /// Where its frames go.
+    pub sink: Arc<dyn FrameSink>,
+}
+
+/// The UDP ports that the camera is to send to, for the SDP of `play`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortPlan {
+    /// Video RTP (`PORT_V`).
+    pub video_rtp: u16,
+    /// RTCP of both media (`RTCP_V`, `RTCP_A`).
+    pub rtcp: u16,
+    /// Audio RTP (`PORT_A`).
+    pub audio_rtp: u16,
+}
+
+/// Why a stream cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The same stream id is open already.
+    #[error("the stream is open already")]
+    AlreadyOpen,
+    /// Ingest has stopped.
+    #[error("the media engine has stopped")]
+    Stopped,
+}
+
+/// What the ingest reports on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngestEvent {
+    /// The first RTP packet of a stream was accepted from this source.
+    MediaStarted {
+        /// Which stream.
+        stream: StreamId,
+        /// Where it comes from.
+        source: SocketAddr,
+    },
+    /// No RTP packet arrived for this long.
+    MediaStalled {
+        /// Which stream.
+        stream: StreamId,
+        /// Silence so far.
+        silence: Duration,
+    },
+    /// RTP packets arrive again after a stall.
+    MediaResumed {
+        /// Which stream.
+        stream: StreamId,
+    },
+}
+
+/// Statistics of one track, RFC 3550 §6.4 terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TrackStats {
+    /// RTP packets accepted.
+    pub packets: u64,
+    /// Payload bytes accepted.
+    pub bytes: u64,
+    /// Expected minus received so far, never below 0.
+    pub lost: u64,
+    /// Duplicates dropped.
+    pub duplicates: u64,
+    /// Interarrival jitter in milliseconds.
+    pub jitter_ms: f64,
+    /// Bits per second over the last second.
+    pub bitrate: u64,
+}
+
+/// What the ingest knows of a stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IngestStats {
+    /// Video track.
+    pub video: TrackStats,
+    /// Audio track; all zero for a camera without sound.
+    pub audio: TrackStats,
+    /// Latched source of video RTP.
+    pub video_source: Option<SocketAddr>,
+    /// Latched source of audio RTP.
+    pub audio_source: Option<SocketAddr>,
+    /// Latched source of the camera's own RTCP.
+    pub rtcp_source: Option<SocketAddr>,
+    /// When the last RTP packet arrived.
+    pub last_packet: Option<SystemTime>,
+    /// When the last keyframe began.
+    pub last_keyframe: Option<SystemTime>,
+    /// RTCP feedback packets sent to the camera.
+    pub feedback_sent: u64,
+    /// When the last one was sent.
+    pub last_feedback: Option<SystemTime>,
+    /// The last REMB value in bit/s.
+    pub remb: u64,
+    /// PLIs sent.
+    pub plis_sent: u64,
+    /// `profile-level-id` of the camera's real SPS, six hex digits.
+    pub profile_level_id: Option<String>,
+}
+
+/// Handle of the ingest; cheap to clone.
+#[derive(Clone)]
+pub struct IngestHandle {}
+
+impl IngestHandle {
+    /// Expects `stream` from now on and names the ports for its SDP.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(&self, _stream: OpenStream) -> Result<PortPlan, OpenError> {
+        Err(OpenError::Stopped)
+    }
+
+    /// Forgets a stream: its packets are dropped from now on and nothing is sent to its camera any more.
+    pub fn close(&self, _stream: StreamId) {}
+
+    /// Asks the camera for a keyframe; coalesced to one per 500 ms.
+    pub fn request_keyframe(&self, _stream: StreamId) {}
+
+    /// The control plane learned the camera's address.
+    pub fn expect_source(&self, _stream: StreamId, _ip: IpAddr) {}
+
+    /// Current figures, or `None` for a stream that is not open.
+    pub fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
+        None
+    }
+}

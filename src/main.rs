@@ -1,0 +1,3 @@
+//! The `honeycast` binary.
+
+fn main() {}

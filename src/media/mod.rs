@@ -1,0 +1,11 @@
+//! The media core, sans-IO: packets and time come in as arguments, decisions come out.
+//!
+//! Nothing in here opens a socket, reads a clock, logs, or knows tokio; `tests/layers.rs` holds the rule.
+
+pub mod frame;
+pub mod id;
+pub mod rtcp;
+pub mod rtp;
+
+pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
+pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};
