@@ -4,6 +4,8 @@ pub mod id;
 pub mod net;
 pub mod shutdown;
 pub mod time;
+pub mod timers;
 
 pub use id::{CameraId, SessionId, StreamId, ViewerId};
 pub use shutdown::Shutdown;
+pub use timers::Timers;

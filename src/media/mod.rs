@@ -2,8 +2,13 @@
 //!
 //! Nothing in here opens a socket, reads a clock, logs, or knows tokio; `tests/layers.rs` holds the rule.
 
+pub mod clock;
 pub mod frame;
+pub mod framer;
+pub mod h264;
 pub mod id;
+pub mod latch;
+pub mod receive;
 pub mod rtcp;
 pub mod rtp;
 

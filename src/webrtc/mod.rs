@@ -1,1 +1,3 @@
-//! To be written.
+//! The one place where webrtc-rs types appear.
+
+pub mod feedback;

@@ -1,0 +1,212 @@
+//! One camera's stream: from accepted packets to frames, with the feedback that keeps it coming. Sans-IO.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::media::clock::StreamClock;
+use crate::media::framer::Framer;
+use crate::media::receive::{Refused, TrackReceiver};
+use crate::media::rtcp::{RtcpBlock, blocks};
+use crate::media::rtp::RtpPacket;
+use crate::media::{Frame, FrameSink, MediaKind};
+use crate::webrtc::feedback::{CameraFeedback, FeedbackSettings};
+
+/// No RTP for this long is a stall (design §4).
+pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
+/// How often figures are published and silence is looked for.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What a stream wants done.
+pub(super) enum StreamOutput {
+    /// A compound RTCP packet for the camera.
+    Feedback(Vec<u8>),
+    Stalled(Duration),
+    Resumed,
+}
+
+pub(super) struct Stream {
+    tracks: [Track; 2],
+    clock: StreamClock,
+    feedback: CameraFeedback,
+    /// Off only in tests of cameras: the counter-proof of the 30 s rule.
+    feedback_enabled: bool,
+    sink: Arc<dyn FrameSink>,
+    next_tick: Instant,
+    last_packet: Option<Instant>,
+    stalled: bool,
+    last_keyframe: Option<Instant>,
+    last_feedback: Option<Instant>,
+    outputs: VecDeque<StreamOutput>,
+}
+
+struct Track {
+    receiver: TrackReceiver,
+    framer: Framer,
+}
+
+impl Track {
+    fn new(kind: MediaKind) -> Self {
+        Self { receiver: TrackReceiver::new(kind), framer: Framer::new(kind) }
+    }
+}
+
+/// Figures of a stream for the API.
+pub(super) struct StreamFigures {
+    pub(super) video: super::TrackStats,
+    pub(super) audio: super::TrackStats,
+    pub(super) last_packet: Option<Instant>,
+    pub(super) last_keyframe: Option<Instant>,
+    pub(super) last_feedback: Option<Instant>,
+    pub(super) feedback_sent: u64,
+    pub(super) plis_sent: u64,
+    pub(super) remb: u64,
+    pub(super) profile_level_id: Option<String>,
+}
+
+impl Stream {
+    pub(super) fn new(settings: FeedbackSettings, feedback_enabled: bool, sink: Arc<dyn FrameSink>, now: Instant) -> Self {
+        Self {
+            tracks: [Track::new(MediaKind::Video), Track::new(MediaKind::Audio)],
+            clock: StreamClock::default(),
+            feedback: CameraFeedback::new(settings),
+            feedback_enabled,
+            sink,
+            next_tick: now + TICK,
+            last_packet: None,
+            stalled: false,
+            last_keyframe: None,
+            last_feedback: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A packet that the latch gave to this stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: it is not forwarded.
+    pub(super) fn on_rtp(&mut self, kind: MediaKind, packet: &RtpPacket, now: Instant) -> Result<(), Refused> {
+        let track = &mut self.tracks[kind.index()];
+        let placed = track.receiver.place(packet, now).inspect_err(|refused| {
+            if *refused == Refused::Duplicate {
+                track.receiver.count_duplicate();
+            }
+        })?;
+        self.last_packet = Some(now);
+        if std::mem::take(&mut self.stalled) {
+            self.outputs.push_back(StreamOutput::Resumed);
+        }
+        if placed.restarted {
+            self.clock.on_restart(kind);
+        }
+        self.feedback.on_rtp(kind, packet, placed.restarted, now);
+        let clock = self.clock.on_packet(kind, placed.time, now);
+        let frames = track.framer.push(packet, placed, clock, now);
+        frames.into_iter().flatten().for_each(|frame| self.emit(frame, now));
+        Ok(())
+    }
+
+    /// The camera's own RTCP.
+    pub(super) fn on_rtcp(&mut self, datagram: &[u8], now: Instant) {
+        for block in blocks(datagram).map_while(Result::ok) {
+            let RtcpBlock::SenderReport(info, _) = block else { continue };
+            for kind in [MediaKind::Video, MediaKind::Audio] {
+                let track = &self.tracks[kind.index()];
+                if track.receiver.ssrc() != Some(info.ssrc) {
+                    continue;
+                }
+                if let Some(rtp) = track.receiver.continuous_time(info.rtp_time) {
+                    self.clock.on_sender_report(kind, info.ntp, rtp);
+                }
+            }
+        }
+        self.feedback.on_rtcp(datagram, now);
+    }
+
+    pub(super) fn request_keyframe(&mut self, now: Instant) {
+        self.feedback.request_keyframe(now);
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Instant {
+        let framers = self.tracks.iter().filter_map(|track| track.framer.poll_timeout());
+        let feedback = if self.feedback_enabled { self.feedback.poll_timeout() } else { None };
+        framers.chain(feedback).fold(self.next_tick, Instant::min)
+    }
+
+    /// Does what is due. Returns whether it was time to publish figures.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            if let Some(frame) = self.tracks[kind.index()].framer.flush(now) {
+                self.emit(frame, now);
+            }
+        }
+        if self.feedback_enabled {
+            while let Some(compound) = self.feedback.poll_datagram(now) {
+                self.last_feedback = Some(now);
+                self.outputs.push_back(StreamOutput::Feedback(compound));
+            }
+        }
+        if now < self.next_tick {
+            return false;
+        }
+        self.next_tick = now + TICK;
+        let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if silence >= STALL_AFTER && !self.stalled {
+            self.stalled = true;
+            self.feedback.request_keyframe(now);
+            self.outputs.push_back(StreamOutput::Stalled(silence));
+        }
+        true
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<StreamOutput> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn figures(&mut self, now: Instant) -> StreamFigures {
+        let [video, audio] = &mut self.tracks;
+        let counters = self.feedback.counters();
+        StreamFigures {
+            video: video.receiver.figures(now).into(),
+            audio: audio.receiver.figures(now).into(),
+            last_packet: self.last_packet,
+            last_keyframe: self.last_keyframe,
+            last_feedback: self.last_feedback,
+            feedback_sent: counters.compounds,
+            plis_sent: counters.plis + counters.firs,
+            remb: self.feedback.bitrate(),
+            profile_level_id: video.framer.profile().map(|profile| profile.to_string()),
+        }
+    }
+
+    fn emit(&mut self, frame: Frame, now: Instant) {
+        if frame.starts_keyframe {
+            self.last_keyframe = Some(now);
+            self.feedback.on_keyframe();
+        }
+        self.sink.push(Arc::new(frame));
+    }
+}
+
+impl From<crate::media::receive::ReceiveFigures> for super::TrackStats {
+    fn from(figures: crate::media::receive::ReceiveFigures) -> Self {
+        Self {
+            packets: figures.packets,
+            bytes: figures.bytes,
+            lost: figures.lost,
+            duplicates: figures.duplicates,
+            jitter_ms: figures.jitter.as_secs_f64() * 1_000.0,
+            bitrate: figures.bitrate,
+        }
+    }
+}
+
+/// The source addresses of a stream, for the API.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) video: Option<SocketAddr>,
+    pub(super) audio: Option<SocketAddr>,
+    pub(super) rtcp: Option<SocketAddr>,
+}

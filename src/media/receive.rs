@@ -1,0 +1,405 @@
+//! One track as it is received: wrap-around, duplicates, restarts and RFC 3550 statistics.
+//!
+//! Out comes a numbering that is continuous for viewers whatever the camera does: a reboot or an SSRC
+//! change continues one above the highest number so far, and the timestamp goes on by the wall clock.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::frame::MediaKind;
+use super::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
+use super::rtp::RtpPacket;
+
+/// A forward jump beyond this is a restart, not loss (RFC 3550 A.1 `MAX_DROPOUT`).
+const MAX_DROPOUT: i64 = 3_000;
+/// A packet further back than this is a restart, not reordering (RFC 3550 A.1 `MAX_MISORDER`).
+const MAX_MISORDER: i64 = 100;
+/// Packets remembered to recognise duplicates; at least [`MAX_MISORDER`].
+const WINDOW: u32 = 128;
+/// A timestamp that leaves the wall clock by more than this was restarted.
+const MAX_TIMESTAMP_LEAP: Duration = Duration::from_secs(10);
+/// Sequence numbers towards viewers begin here: room below for a replay, far from the first wrap.
+const FIRST_SEQ: u64 = 0x1_0000;
+const FIRST_TIME: u64 = 1 << 32;
+const BITRATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// Place of an accepted packet on the continuous numbering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Continuous sequence number.
+    pub seq: ExtSeq,
+    /// Continuous timestamp.
+    pub time: RtpTime,
+    /// The packet is the first one of a source (first packet, reboot, SSRC change).
+    pub restarted: bool,
+}
+
+/// Why a packet is not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// Seen before.
+    Duplicate,
+    /// Far outside the expected range; believed only when the next packet follows it (RFC 3550 A.1).
+    Probation,
+}
+
+/// Receive state of one track.
+#[derive(Debug)]
+pub struct TrackReceiver {
+    kind: MediaKind,
+    source: Option<Source>,
+    /// Highest continuous numbers given out.
+    highest: (ExtSeq, RtpTime),
+    last_arrival: Option<Instant>,
+    counters: Counters,
+    rate: RateMeter,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counters {
+    packets: u64,
+    bytes: u64,
+    duplicates: u64,
+    lost_before_restart: u64,
+}
+
+/// State of one run of one SSRC.
+#[derive(Debug)]
+struct Source {
+    ssrc: Ssrc,
+    highest_seq: ExtSeq,
+    first_seq: ExtSeq,
+    received: u64,
+    last_time: RtpTime,
+    /// Bit `n` set: `highest_seq - n` was received.
+    seen: u128,
+    /// What to add to get the continuous numbers.
+    seq_shift: i64,
+    time_shift: i64,
+    /// Next number after an unbelievable jump (`bad_seq` of RFC 3550 A.1).
+    probation: Option<SeqNo>,
+    /// Timestamp of the last packet, and smoothed jitter in timestamp units (RFC 3550 A.8).
+    last_timestamp: Option<u32>,
+    jitter: f64,
+}
+
+/// Figures of a track so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReceiveFigures {
+    /// Packets accepted.
+    pub packets: u64,
+    /// Payload bytes accepted.
+    pub bytes: u64,
+    /// Packets expected and not received, never below 0.
+    pub lost: u64,
+    /// Duplicates refused.
+    pub duplicates: u64,
+    /// Interarrival jitter.
+    pub jitter: Duration,
+    /// Payload bits per second over the last second.
+    pub bitrate: u64,
+}
+
+impl TrackReceiver {
+    /// A track that has received nothing.
+    pub fn new(kind: MediaKind) -> Self {
+        Self {
+            kind,
+            source: None,
+            highest: (ExtSeq(FIRST_SEQ - 1), RtpTime(FIRST_TIME)),
+            last_arrival: None,
+            counters: Counters::default(),
+            rate: RateMeter::default(),
+        }
+    }
+
+    /// Places a packet that arrived at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`]: the packet must not be forwarded.
+    pub fn place(&mut self, packet: &RtpPacket, now: Instant) -> Result<Placed, Refused> {
+        let restarted = match &mut self.source {
+            Some(source) if source.ssrc == packet.ssrc() => match source.admit(packet.seq())? {
+                Admission::Continues => false,
+                Admission::Restarts => {
+                    self.restart(packet, now);
+                    true
+                }
+            },
+            _ => {
+                self.restart(packet, now);
+                true
+            }
+        };
+        let clock_rate = self.kind.clock_rate();
+        let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let source = self.source.as_mut().expect("a source was admitted or started above");
+        let seq = source.highest_seq.extend(packet.seq());
+        let mut time = source.last_time.extend(packet.timestamp());
+        let leap = ticks(elapsed + MAX_TIMESTAMP_LEAP, clock_rate);
+        if time.0.abs_diff(source.last_time.0) > leap {
+            // The media clock was set anew without a new SSRC or sequence: go on by the wall clock.
+            let shift = self.highest.1.0 as i64 + ticks(elapsed, clock_rate) as i64 - time.0 as i64;
+            source.time_shift = shift;
+        }
+        source.last_time = time;
+        source.update_jitter(packet.timestamp(), now, clock_rate, self.last_arrival);
+        time = RtpTime(time.0.saturating_add_signed(source.time_shift));
+        let placed = Placed { seq: ExtSeq(seq.0.saturating_add_signed(source.seq_shift)), time, restarted };
+        self.highest = (self.highest.0.max(placed.seq), self.highest.1.max(placed.time));
+        self.last_arrival = Some(now);
+        let bytes = packet.payload().len() as u64;
+        self.counters.packets += 1;
+        self.counters.bytes += bytes;
+        self.rate.add(bytes, now);
+        Ok(placed)
+    }
+
+    /// A packet was refused as duplicate.
+    pub fn count_duplicate(&mut self) {
+        self.counters.duplicates += 1;
+    }
+
+    /// Figures at `now`.
+    pub fn figures(&mut self, now: Instant) -> ReceiveFigures {
+        let (lost, jitter) = self.source.as_ref().map_or((0, 0.0), |s| (s.lost(), s.jitter));
+        ReceiveFigures {
+            packets: self.counters.packets,
+            bytes: self.counters.bytes,
+            lost: self.counters.lost_before_restart + lost,
+            duplicates: self.counters.duplicates,
+            jitter: Duration::from_secs_f64(jitter / f64::from(self.kind.clock_rate())),
+            bitrate: self.rate.bits_per_second(now),
+        }
+    }
+
+    /// The continuous timestamp of a timestamp on the camera's clock, as its sender reports carry it.
+    pub fn continuous_time(&self, timestamp: u32) -> Option<RtpTime> {
+        let source = self.source.as_ref()?;
+        Some(RtpTime(source.last_time.extend(timestamp).0.saturating_add_signed(source.time_shift)))
+    }
+
+    /// SSRC that is being received.
+    pub fn ssrc(&self) -> Option<Ssrc> {
+        self.source.as_ref().map(|s| s.ssrc)
+    }
+
+    fn restart(&mut self, packet: &RtpPacket, now: Instant) {
+        let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let next_seq = self.highest.0.0 + 1;
+        let next_time = self.highest.1.0 + ticks(elapsed, self.kind.clock_rate());
+        self.counters.lost_before_restart += self.source.as_ref().map_or(0, Source::lost);
+        // Two wraps up: numbers before the first packet (reordered at the start) stay positive.
+        let seq = ExtSeq(0x2_0000 + u64::from(packet.seq().0));
+        let time = RtpTime((2 << 32) + u64::from(packet.timestamp()));
+        self.source = Some(Source {
+            ssrc: packet.ssrc(),
+            highest_seq: seq,
+            first_seq: seq,
+            received: 1,
+            last_time: time,
+            seen: 1,
+            seq_shift: next_seq as i64 - seq.0 as i64,
+            time_shift: next_time as i64 - time.0 as i64,
+            probation: None,
+            last_timestamp: None,
+            jitter: 0.0,
+        });
+    }
+}
+
+enum Admission {
+    Continues,
+    Restarts,
+}
+
+impl Source {
+    /// Sequence validation of RFC 3550 A.1 with a window for duplicates.
+    fn admit(&mut self, wire: SeqNo) -> Result<Admission, Refused> {
+        let seq = self.highest_seq.extend(wire);
+        let ahead = seq.0 as i64 - self.highest_seq.0 as i64;
+        if ahead >= MAX_DROPOUT || ahead <= -MAX_MISORDER {
+            if self.probation == Some(wire) {
+                return Ok(Admission::Restarts);
+            }
+            self.probation = Some(SeqNo(wire.0.wrapping_add(1)));
+            return Err(Refused::Probation);
+        }
+        self.probation = None;
+        if ahead > 0 {
+            self.seen = self.seen.checked_shl(ahead as u32).unwrap_or(0) | 1;
+            self.highest_seq = seq;
+        } else {
+            let bit = 1u128 << (-ahead as u32).min(WINDOW - 1);
+            if self.seen & bit != 0 {
+                return Err(Refused::Duplicate);
+            }
+            self.seen |= bit;
+            self.first_seq = self.first_seq.min(seq);
+        }
+        self.received += 1;
+        Ok(Admission::Continues)
+    }
+
+    fn lost(&self) -> u64 {
+        (self.highest_seq.0 - self.first_seq.0 + 1).saturating_sub(self.received)
+    }
+
+    /// RFC 3550 A.8; the arrival clock is differenced, so its origin does not matter.
+    fn update_jitter(&mut self, timestamp: u32, now: Instant, clock_rate: u32, last: Option<Instant>) {
+        let Some(last) = last else { return };
+        let arrived = ticks(now.saturating_duration_since(last), clock_rate) as i64;
+        if let Some(previous) = self.last_timestamp {
+            let sent = i64::from(timestamp.wrapping_sub(previous) as i32);
+            let d = (arrived - sent).unsigned_abs() as f64;
+            self.jitter += (d - self.jitter) / 16.0;
+        }
+        self.last_timestamp = Some(timestamp);
+    }
+}
+
+/// `duration` in timestamp units of `clock_rate` Hz.
+pub(crate) fn ticks(duration: Duration, clock_rate: u32) -> u64 {
+    (duration.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u64
+}
+
+/// Bits over a sliding second, in slots of 100 ms.
+#[derive(Debug, Default)]
+struct RateMeter {
+    slots: VecDeque<(Instant, u64)>,
+}
+
+impl RateMeter {
+    const SLOT: Duration = Duration::from_millis(100);
+
+    fn add(&mut self, bytes: u64, now: Instant) {
+        match self.slots.back_mut() {
+            Some((start, sum)) if now.saturating_duration_since(*start) < Self::SLOT => *sum += bytes,
+            _ => self.slots.push_back((now, bytes)),
+        }
+        self.expire(now);
+    }
+
+    fn bits_per_second(&mut self, now: Instant) -> u64 {
+        self.expire(now);
+        self.slots.iter().map(|(_, bytes)| bytes * 8).sum()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.slots.front().is_some_and(|(start, _)| now.saturating_duration_since(*start) >= BITRATE_WINDOW) {
+            self.slots.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::rtp::RtpHeader;
+
+    struct Camera {
+        track: TrackReceiver,
+        now: Instant,
+    }
+
+    impl Camera {
+        fn new() -> Self {
+            Self { track: TrackReceiver::new(MediaKind::Video), now: Instant::now() }
+        }
+
+        fn sends(&mut self, ssrc: u32, seq: u16, timestamp: u32) -> Result<Placed, Refused> {
+            let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(seq), timestamp, ssrc: Ssrc(ssrc) };
+            let bytes = [&header.to_bytes()[..], &[0x41; 100]].concat();
+            self.track.place(&RtpPacket::parse(Bytes::from(bytes)).unwrap(), self.now)
+        }
+
+        fn after(&mut self, millis: u64) -> &mut Self {
+            self.now += Duration::from_millis(millis);
+            self
+        }
+    }
+
+    #[test]
+    fn numbers_stay_continuous_across_both_wraps() {
+        let mut camera = Camera::new();
+        let first = camera.sends(7, 65_534, u32::MAX - 1_000).unwrap();
+        let second = camera.after(40).sends(7, 65_535, (u32::MAX - 1_000).wrapping_add(3_600)).unwrap();
+        let third = camera.after(40).sends(7, 0, (u32::MAX - 1_000).wrapping_add(7_200)).unwrap();
+        assert_eq!((second.seq.0 - first.seq.0, third.seq.0 - first.seq.0), (1, 2));
+        assert_eq!((second.time.0 - first.time.0, third.time.0 - first.time.0), (3_600, 7_200));
+        assert!(first.restarted && !third.restarted);
+    }
+
+    #[test]
+    fn loss_leaves_a_gap_and_reordering_fills_it() {
+        let mut camera = Camera::new();
+        let first = camera.sends(7, 10, 0).unwrap();
+        assert_eq!(camera.sends(7, 12, 0).unwrap().seq.0, first.seq.0 + 2);
+        assert_eq!(camera.track.figures(camera.now).lost, 1);
+        assert_eq!(camera.sends(7, 11, 0).unwrap().seq.0, first.seq.0 + 1);
+        assert_eq!(camera.track.figures(camera.now).lost, 0);
+    }
+
+    #[test]
+    fn a_duplicate_is_refused() {
+        let mut camera = Camera::new();
+        camera.sends(7, 10, 0).unwrap();
+        camera.sends(7, 11, 0).unwrap();
+        assert_eq!(camera.sends(7, 10, 0), Err(Refused::Duplicate));
+        assert_eq!(camera.sends(7, 11, 0), Err(Refused::Duplicate));
+    }
+
+    #[test]
+    fn a_reboot_continues_above_the_highest_number_and_by_the_wall_clock() {
+        let mut camera = Camera::new();
+        let before = camera.sends(7, 10, 1_000).unwrap();
+        assert_eq!(camera.after(2_000).sends(7, 40_000, 77), Err(Refused::Probation));
+        let after = camera.sends(7, 40_001, 77).unwrap();
+        assert_eq!(after.seq.0, before.seq.0 + 1);
+        assert_eq!(after.time.0, before.time.0 + 2 * 90_000);
+        assert!(after.restarted);
+    }
+
+    #[test]
+    fn an_ssrc_change_restarts_at_once() {
+        let mut camera = Camera::new();
+        let before = camera.sends(7, 10, 1_000).unwrap();
+        let after = camera.after(40).sends(8, 500, 9).unwrap();
+        assert_eq!((after.seq.0, after.restarted), (before.seq.0 + 1, true));
+    }
+
+    #[test]
+    fn a_leaping_timestamp_is_brought_back_to_the_wall_clock() {
+        let mut camera = Camera::new();
+        let before = camera.sends(7, 10, 1_000).unwrap();
+        let after = camera.after(40).sends(7, 11, 1_000 + 90_000 * 3_600).unwrap();
+        assert_eq!(after.time.0 - before.time.0, 3_600);
+        assert_eq!(camera.after(40).sends(7, 12, 4_600 + 90_000 * 3_600).unwrap().time.0 - after.time.0, 3_600);
+    }
+
+    #[test]
+    fn jitter_of_a_steady_stream_is_zero_and_of_a_late_packet_is_not() {
+        let mut camera = Camera::new();
+        for n in 0..50u16 {
+            camera.after(40).sends(7, n, u32::from(n) * 3_600).unwrap();
+        }
+        assert_eq!(camera.track.figures(camera.now).jitter, Duration::ZERO);
+        camera.after(80).sends(7, 50, 50 * 3_600).unwrap();
+        assert!(camera.track.figures(camera.now).jitter >= Duration::from_millis(2));
+    }
+
+    #[test]
+    fn bitrate_is_that_of_the_last_second() {
+        let mut camera = Camera::new();
+        for n in 0..100u16 {
+            camera.after(20).sends(7, n, u32::from(n) * 1_800).unwrap();
+        }
+        let bitrate = camera.track.figures(camera.now).bitrate;
+        assert!((36_000..=41_000).contains(&bitrate), "{bitrate}");
+        let later = camera.now + Duration::from_secs(2);
+        assert_eq!(camera.track.figures(later).bitrate, 0);
+    }
+}
