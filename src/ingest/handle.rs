@@ -1,11 +1,16 @@
 //! What control can ask of the ingest, and what the ingest tells it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::base::{CameraId, StreamId};
-use crate::media::FrameSink;
+use tokio::sync::mpsc;
+
+use super::driver::{CameraPorts, Driver, Shared};
+use super::intake::{DropCounters, Intake};
+use crate::base::{CameraId, Shutdown, StreamId};
+use crate::media::{FrameSink, Ssrc};
 
 /// A stream that the ingest is to expect.
 pub struct OpenStream {
@@ -113,31 +118,76 @@ pub struct IngestStats {
     pub profile_level_id: Option<String>,
 }
 
-/// Handle of the ingest; cheap to clone.
+/// Settings of the ingest.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    /// Send RTCP to cameras. `false` only to test what cameras do without it.
+    pub feedback: bool,
+}
+
+/// Handle of the ingest; cheap to clone. Calls take effect before they return.
 #[derive(Clone)]
-pub struct IngestHandle {}
+pub struct IngestHandle {
+    shared: Arc<Shared>,
+    plan: PortPlan,
+    drops: Arc<DropCounters>,
+}
 
 impl IngestHandle {
+    /// Starts serving the camera ports; ends with `shutdown`.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be set up.
+    pub fn start(
+        ports: CameraPorts,
+        settings: &IngestSettings,
+        events: mpsc::Sender<IngestEvent>,
+        shutdown: &Shutdown,
+    ) -> io::Result<Self> {
+        let plan = ports.plan()?;
+        let intake = Intake::new(Ssrc(rand::random()), settings.feedback);
+        let drops = intake.drops();
+        let shared = Arc::new(Shared::new(intake));
+        let driver = Driver::new(ports, shared.clone(), events)?;
+        shutdown.spawn(driver.run(shutdown.clone()));
+        Ok(Self { shared, plan, drops })
+    }
+
     /// Expects `stream` from now on and names the ports for its SDP.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
-    pub async fn open(&self, _stream: OpenStream) -> Result<PortPlan, OpenError> {
-        Err(OpenError::Stopped)
+    pub async fn open(&self, stream: OpenStream) -> Result<PortPlan, OpenError> {
+        self.shared.lock().open(stream, Instant::now())?;
+        self.shared.wake.notify_one();
+        Ok(self.plan)
     }
 
     /// Forgets a stream: its packets are dropped from now on and nothing is sent to its camera any more.
-    pub fn close(&self, _stream: StreamId) {}
+    pub fn close(&self, stream: StreamId) {
+        self.shared.lock().close(stream);
+    }
 
     /// Asks the camera for a keyframe; coalesced to one per 500 ms.
-    pub fn request_keyframe(&self, _stream: StreamId) {}
+    pub fn request_keyframe(&self, stream: StreamId) {
+        self.shared.lock().request_keyframe(stream, Instant::now());
+        self.shared.wake.notify_one();
+    }
 
     /// The control plane learned the camera's address.
-    pub fn expect_source(&self, _stream: StreamId, _ip: IpAddr) {}
+    pub fn expect_source(&self, stream: StreamId, ip: IpAddr) {
+        self.shared.lock().expect(stream, ip);
+    }
 
     /// Current figures, or `None` for a stream that is not open.
-    pub fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
-        None
+    pub fn stats(&self, stream: StreamId) -> Option<IngestStats> {
+        self.shared.lock().stats(stream, Instant::now(), SystemTime::now())
+    }
+
+    /// Datagrams dropped on the camera ports so far, by reason.
+    pub fn drops(&self) -> &DropCounters {
+        &self.drops
     }
 }

@@ -1,7 +1,6 @@
 //! One camera's stream: from accepted packets to frames, with the feedback that keeps it coming. Sans-IO.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::webrtc::feedback::{CameraFeedback, FeedbackSettings};
 
 /// No RTP for this long is a stall (design §4).
 pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
-/// How often figures are published and silence is looked for.
+/// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(500);
 
 /// What a stream wants done.
@@ -66,7 +65,12 @@ pub(super) struct StreamFigures {
 }
 
 impl Stream {
-    pub(super) fn new(settings: FeedbackSettings, feedback_enabled: bool, sink: Arc<dyn FrameSink>, now: Instant) -> Self {
+    pub(super) fn new(
+        settings: FeedbackSettings,
+        feedback_enabled: bool,
+        sink: Arc<dyn FrameSink>,
+        now: Instant,
+    ) -> Self {
         Self {
             tracks: [Track::new(MediaKind::Video), Track::new(MediaKind::Audio)],
             clock: StreamClock::default(),
@@ -135,8 +139,8 @@ impl Stream {
         framers.chain(feedback).fold(self.next_tick, Instant::min)
     }
 
-    /// Does what is due. Returns whether it was time to publish figures.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             if let Some(frame) = self.tracks[kind.index()].framer.flush(now) {
                 self.emit(frame, now);
@@ -149,7 +153,7 @@ impl Stream {
             }
         }
         if now < self.next_tick {
-            return false;
+            return;
         }
         self.next_tick = now + TICK;
         let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
@@ -158,7 +162,6 @@ impl Stream {
             self.feedback.request_keyframe(now);
             self.outputs.push_back(StreamOutput::Stalled(silence));
         }
-        true
     }
 
     pub(super) fn poll_output(&mut self) -> Option<StreamOutput> {
@@ -201,12 +204,4 @@ impl From<crate::media::receive::ReceiveFigures> for super::TrackStats {
             bitrate: figures.bitrate,
         }
     }
-}
-
-/// The source addresses of a stream, for the API.
-#[derive(Default)]
-pub(super) struct Sources {
-    pub(super) video: Option<SocketAddr>,
-    pub(super) audio: Option<SocketAddr>,
-    pub(super) rtcp: Option<SocketAddr>,
 }
