@@ -5,6 +5,7 @@ pub mod net;
 pub mod shutdown;
 pub mod time;
 pub mod timers;
+pub mod udp;
 
 pub use id::{CameraId, SessionId, StreamId, ViewerId};
 pub use shutdown::Shutdown;

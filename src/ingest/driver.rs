@@ -1,43 +1,34 @@
 //! The task that owns the camera sockets: batches in, feedback out, bounded work per turn.
 
 use std::future::poll_fn;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use quinn_udp::{RecvMeta, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
+use super::DropReason;
 use super::handle::{IngestEvent, PortPlan};
 use super::intake::Intake;
 use crate::base::Shutdown;
+use crate::base::udp::{self, BatchReceiver, BatchSocket, Datagram};
 
 /// A keyframe of every camera at once must fit; the kernel may grant less.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// Messages per receive call and bytes each can hold (a GRO train of up to 64 KiB).
-const BATCH: usize = 16;
-const MESSAGE_SIZE: usize = 65_536;
-/// Receive calls per socket before the others and the timers get their turn.
-const CALLS_PER_TURN: usize = 8;
-/// Datagrams are copied out of the receive buffers into chunks of this size that packets share.
-const CHUNK: usize = 64 << 10;
+/// Feedback is little.
+const SEND_BUFFER: usize = 256 << 10;
 /// Events kept while control is busy; beyond that the oldest are dropped (control reads the state anyway).
 const MAX_PENDING_EVENTS: usize = 4_096;
 /// One log line about strangers in this time.
 const STRANGER_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The camera ports, bound but not yet served.
-pub struct CameraPorts {
-    video_rtp: std::net::UdpSocket,
-    rtcp: std::net::UdpSocket,
-    audio_rtp: std::net::UdpSocket,
-}
+/// The camera ports, bound but not yet served: video RTP, RTCP, audio RTP.
+pub struct CameraPorts([std::net::UdpSocket; 3]);
+
+/// Index of the port that RTCP is sent from.
+const RTCP: usize = 1;
 
 impl CameraPorts {
     /// Binds the three ports on `ip`; port 0 lets the system choose.
@@ -46,11 +37,8 @@ impl CameraPorts {
     ///
     /// Names the port that cannot be bound.
     pub fn bind(ip: IpAddr, ports: PortPlan) -> io::Result<Self> {
-        Ok(Self {
-            video_rtp: bind(ip, ports.video_rtp)?,
-            rtcp: bind(ip, ports.rtcp)?,
-            audio_rtp: bind(ip, ports.audio_rtp)?,
-        })
+        let bind = |port| udp::bind(SocketAddr::new(ip, port), RECEIVE_BUFFER, SEND_BUFFER);
+        Ok(Self([bind(ports.video_rtp)?, bind(ports.rtcp)?, bind(ports.audio_rtp)?]))
     }
 
     /// The ports really bound.
@@ -59,20 +47,9 @@ impl CameraPorts {
     ///
     /// The system does not say.
     pub fn plan(&self) -> io::Result<PortPlan> {
-        let port = |socket: &std::net::UdpSocket| Ok::<_, io::Error>(socket.local_addr()?.port());
-        Ok(PortPlan { video_rtp: port(&self.video_rtp)?, rtcp: port(&self.rtcp)?, audio_rtp: port(&self.audio_rtp)? })
+        let port = |index: usize| Ok::<_, io::Error>(self.0[index].local_addr()?.port());
+        Ok(PortPlan { video_rtp: port(0)?, rtcp: port(RTCP)?, audio_rtp: port(2)? })
     }
-}
-
-fn bind(ip: IpAddr, port: u16) -> io::Result<std::net::UdpSocket> {
-    let address = SocketAddr::new(ip, port);
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("UDP {address}: {e}"));
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(named)?;
-    // The kernel clips it to net.core.rmem_max; less is no reason not to start.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.bind(&address.into()).map_err(named)?;
-    socket.set_nonblocking(true).map_err(named)?;
-    Ok(socket.into())
 }
 
 /// State shared by the driver and its handles.
@@ -93,40 +70,23 @@ impl Shared {
     }
 }
 
-struct Port {
-    socket: UdpSocket,
-    state: UdpSocketState,
-}
-
-impl Port {
-    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
-        let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state })
-    }
-}
-
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    /// Video RTP, RTCP, audio RTP.
-    ports: [Port; 3],
-    buffers: Vec<u8>,
-    chunk: BytesMut,
-    received: Vec<(SocketAddr, Bytes)>,
+    ports: [BatchSocket; 3],
+    receiver: BatchReceiver,
+    received: Vec<Datagram>,
     events: mpsc::Sender<IngestEvent>,
     pending: Vec<IngestEvent>,
     strangers: StrangerLog,
 }
 
-/// Index of the port that RTCP is sent from.
-const RTCP_PORT: usize = 1;
-
 impl Driver {
     pub(super) fn new(ports: CameraPorts, shared: Arc<Shared>, events: mpsc::Sender<IngestEvent>) -> io::Result<Self> {
+        let [video, rtcp, audio] = ports.0;
         Ok(Self {
             shared,
-            ports: [Port::new(ports.video_rtp)?, Port::new(ports.rtcp)?, Port::new(ports.audio_rtp)?],
-            buffers: vec![0; BATCH * MESSAGE_SIZE],
-            chunk: BytesMut::new(),
+            ports: [BatchSocket::new(video)?, BatchSocket::new(rtcp)?, BatchSocket::new(audio)?],
+            receiver: BatchReceiver::default(),
             received: Vec::new(),
             events,
             pending: Vec::new(),
@@ -149,36 +109,10 @@ impl Driver {
                 () = timer => [false; 3],
                 () = self.shared.wake.notified() => [false; 3],
             };
-            for (index, ready) in ready.into_iter().enumerate() {
-                if ready {
-                    self.receive(index);
-                }
+            for (port, _) in self.ports.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.receiver.receive(port, &mut self.received);
             }
             self.turn();
-        }
-    }
-
-    /// Reads what waits on a port into `received`.
-    fn receive(&mut self, index: usize) {
-        let Port { socket, state } = &self.ports[index];
-        for _ in 0..CALLS_PER_TURN {
-            let mut slices: Vec<_> = self.buffers.chunks_exact_mut(MESSAGE_SIZE).map(IoSliceMut::new).collect();
-            let mut metas = [RecvMeta::default(); BATCH];
-            let count = match socket.try_io(Interest::READABLE, || state.recv(socket.into(), &mut slices, &mut metas)) {
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                // ICMP errors of earlier sends show up here; the next call goes on.
-                Err(_) => continue,
-            };
-            for (meta, message) in metas[..count].iter().zip(self.buffers.chunks_exact(MESSAGE_SIZE)) {
-                for datagram in message[..meta.len].chunks(meta.stride.max(1)) {
-                    if self.chunk.capacity() < datagram.len() {
-                        self.chunk = BytesMut::with_capacity(CHUNK.max(datagram.len()));
-                    }
-                    self.chunk.extend_from_slice(datagram);
-                    self.received.push((meta.addr, self.chunk.split().freeze()));
-                }
-            }
         }
     }
 
@@ -188,22 +122,18 @@ impl Driver {
         let mut outgoing = Vec::new();
         {
             let mut intake = self.shared.lock();
-            for (source, datagram) in self.received.drain(..) {
-                if let Err(reason) = intake.on_datagram(source, datagram, now) {
+            for Datagram { source, bytes, .. } in self.received.drain(..) {
+                if let Err(reason) = intake.on_datagram(source, bytes, now) {
                     self.strangers.add(source, reason, now);
                 }
             }
             intake.handle_timeout(now);
-            while let Some(datagram) = intake.poll_datagram() {
-                outgoing.push(datagram);
-            }
-            while let Some(event) = intake.poll_event() {
-                self.pending.push(event);
-            }
+            outgoing.extend(std::iter::from_fn(|| intake.poll_datagram()));
+            self.pending.extend(std::iter::from_fn(|| intake.poll_event()));
         }
         for (to, datagram) in outgoing {
             // A full socket buffer or an ICMP error loses this report; the next one follows within a second.
-            let _ = self.ports[RTCP_PORT].socket.try_send_to(&datagram, to);
+            let _ = self.ports[RTCP].try_send(to, None, &datagram);
         }
         if self.pending.len() > MAX_PENDING_EVENTS {
             self.pending.drain(..self.pending.len() - MAX_PENDING_EVENTS);
@@ -214,9 +144,9 @@ impl Driver {
 }
 
 /// Resolves when at least one port has something to read.
-async fn readable(ports: &[Port; 3]) -> [bool; 3] {
+async fn readable(ports: &[BatchSocket; 3]) -> [bool; 3] {
     poll_fn(|cx| {
-        let ready = [0, 1, 2].map(|i: usize| ports[i].socket.poll_recv_ready(cx).is_ready());
+        let ready = [0, 1, 2].map(|index: usize| ports[index].poll_readable(cx).is_ready());
         if ready.contains(&true) { Poll::Ready(ready) } else { Poll::Pending }
     })
     .await
@@ -230,7 +160,7 @@ struct StrangerLog {
 }
 
 impl StrangerLog {
-    fn add(&mut self, source: SocketAddr, reason: super::DropReason, now: Instant) {
+    fn add(&mut self, source: SocketAddr, reason: DropReason, now: Instant) {
         self.dropped += 1;
         if self.last.is_none_or(|last| now >= last + STRANGER_LOG_INTERVAL) {
             tracing::warn!(%source, ?reason, dropped = self.dropped, "dropped packets on the camera ports");

@@ -2,6 +2,7 @@
 //!
 //! Nothing in here opens a socket, reads a clock, logs, or knows tokio; `tests/layers.rs` holds the rule.
 
+pub mod cache;
 pub mod clock;
 pub mod frame;
 pub mod framer;

@@ -1,0 +1,151 @@
+//! What egress remembers of a track: packets for NACKs, and the group of pictures for new viewers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::frame::{Frame, FramePacket};
+use super::id::{ExtSeq, RtpTime};
+
+/// The newest packets of a track, found by sequence number.
+#[derive(Debug)]
+pub struct PacketRing {
+    slots: Vec<Option<(Arc<Frame>, u8)>>,
+}
+
+impl PacketRing {
+    /// A ring for `capacity` packets, at least 1.
+    pub fn new(capacity: usize) -> Self {
+        Self { slots: vec![None; capacity.max(1)] }
+    }
+
+    /// Remembers the packets of a frame, each in the place of one that is `capacity` older.
+    pub fn insert(&mut self, frame: &Arc<Frame>) {
+        for (index, packet) in frame.packets.iter().enumerate() {
+            let slot = self.slot(packet.seq);
+            // A frame holds at most 32 packets.
+            self.slots[slot] = Some((frame.clone(), index as u8));
+        }
+    }
+
+    /// The packet with this number and its timestamp, if it is still remembered.
+    pub fn get(&self, seq: ExtSeq) -> Option<(&FramePacket, RtpTime)> {
+        let (frame, index) = self.slots[self.slot(seq)].as_ref()?;
+        let packet = &frame.packets[usize::from(*index)];
+        (packet.seq == seq).then_some((packet, frame.time))
+    }
+
+    fn slot(&self, seq: ExtSeq) -> usize {
+        (seq.0 % self.slots.len() as u64) as usize
+    }
+}
+
+/// Bounds of a [`GopCache`].
+const MAX_PACKETS: usize = 8_192;
+const MAX_BYTES: usize = 8 << 20;
+const MAX_AGE: Duration = Duration::from_secs(20);
+
+/// Video frames since the last keyframe: a new viewer's first picture.
+///
+/// A group that exceeds 8,192 packets, 8 MiB or 20 s is forgotten; viewers then wait for the next keyframe.
+#[derive(Debug, Default)]
+pub struct GopCache {
+    frames: VecDeque<Arc<Frame>>,
+    packets: usize,
+    bytes: usize,
+}
+
+impl GopCache {
+    /// Adds the next frame.
+    pub fn push(&mut self, frame: &Arc<Frame>) {
+        if frame.starts_keyframe {
+            self.clear();
+        } else if self.frames.is_empty() {
+            return;
+        }
+        self.packets += frame.packets.len();
+        self.bytes += frame.packets.iter().map(|packet| packet.payload.len()).sum::<usize>();
+        self.frames.push_back(frame.clone());
+        let oldest = self.frames.front().map(|first| first.arrived);
+        let too_old = oldest.is_some_and(|first| frame.arrived.saturating_duration_since(first) > MAX_AGE);
+        if self.packets > MAX_PACKETS || self.bytes > MAX_BYTES || too_old {
+            self.clear();
+        }
+    }
+
+    /// The frames from the keyframe to the live edge; empty when there is nothing a decoder can start with,
+    /// or when the camera has been silent since `MAX_AGE` before `now`.
+    pub fn replay(&self, now: Instant) -> impl ExactSizeIterator<Item = &Arc<Frame>> + Clone {
+        let stale = self.frames.back().is_some_and(|last| now.saturating_duration_since(last.arrived) > MAX_AGE);
+        self.frames.range(if stale { self.frames.len().. } else { 0.. })
+    }
+
+    fn clear(&mut self) {
+        self.frames.clear();
+        (self.packets, self.bytes) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::{ClockPoint, MediaKind};
+
+    fn frame(seq: u64, count: u64, starts_keyframe: bool, arrived: Instant) -> Arc<Frame> {
+        let payload = Bytes::from_static(&[0; 100]);
+        let packets =
+            (seq..seq + count).map(|seq| FramePacket { seq: ExtSeq(seq), marker: false, payload: payload.clone() });
+        let time = RtpTime(seq * 10);
+        Arc::new(Frame {
+            kind: MediaKind::Video,
+            time,
+            starts_keyframe,
+            packets: packets.collect(),
+            arrived,
+            clock: ClockPoint { at: arrived, rtp: time },
+        })
+    }
+
+    #[test]
+    fn the_ring_finds_recent_packets_and_forgets_old_ones() {
+        let (mut ring, now) = (PacketRing::new(8), Instant::now());
+        ring.insert(&frame(0, 4, true, now));
+        ring.insert(&frame(4, 4, false, now));
+        assert_eq!(ring.get(ExtSeq(5)).unwrap().1, RtpTime(40));
+        ring.insert(&frame(8, 2, false, now));
+        assert!(ring.get(ExtSeq(0)).is_none());
+        assert!(ring.get(ExtSeq(8)).is_some());
+        assert!(ring.get(ExtSeq(100)).is_none());
+    }
+
+    #[test]
+    fn the_cache_holds_frames_from_the_last_keyframe_on() {
+        let (mut cache, now) = (GopCache::default(), Instant::now());
+        cache.push(&frame(0, 1, false, now));
+        assert_eq!(cache.replay(now).len(), 0);
+        cache.push(&frame(1, 2, true, now));
+        cache.push(&frame(3, 1, false, now));
+        assert_eq!(cache.replay(now).len(), 2);
+        cache.push(&frame(4, 2, true, now));
+        assert_eq!(cache.replay(now).map(|f| f.packets[0].seq.0).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn a_group_without_end_is_forgotten() {
+        let (mut cache, now) = (GopCache::default(), Instant::now());
+        cache.push(&frame(0, 1, true, now));
+        for n in 0..MAX_PACKETS as u64 {
+            cache.push(&frame(1 + n, 1, false, now));
+        }
+        assert_eq!(cache.replay(now).len(), 0);
+    }
+
+    #[test]
+    fn a_stale_group_is_not_shown_as_live() {
+        let (mut cache, now) = (GopCache::default(), Instant::now());
+        cache.push(&frame(0, 1, true, now));
+        assert_eq!(cache.replay(now + MAX_AGE + Duration::from_secs(1)).len(), 0);
+    }
+}
