@@ -1,10 +1,19 @@
 //! What control can ask of the egress, and what the egress tells it.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::base::{StreamId, ViewerId};
+use tokio::sync::mpsc;
+
+use super::driver::{Driver, Shared};
+use super::sessions::Sessions;
+use super::shard::{self, ShardInbox, ShardSink};
+use crate::base::udp::{self, RunSender};
+use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::FrameSink;
+use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// A viewer who wants in.
 #[derive(Debug, Clone)]
@@ -118,33 +127,125 @@ pub struct ViewerStats {
     pub rtt_ms: Option<f64>,
 }
 
-/// Handle of the egress; cheap to clone.
+/// Settings of the egress.
+#[derive(Debug, Clone)]
+pub struct EgressSettings {
+    /// Addresses to advertise as host candidates, most preferred first; all with the port that is bound.
+    pub advertise: Vec<IpAddr>,
+    /// A viewer that is not connected after this is forgotten.
+    pub connect_timeout: Duration,
+    /// Threads that send; one per core.
+    pub shards: usize,
+}
+
+/// The viewer port, bound but not yet served.
+pub struct ViewerPort(std::net::UdpSocket);
+
+/// Keyframes to thousands of viewers at once must fit; the kernel may grant less.
+const SEND_BUFFER: usize = 8 << 20;
+/// Feedback and handshakes of all viewers.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+impl ViewerPort {
+    /// Binds the UDP port of all viewers; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// Names the address that cannot be bound.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        udp::bind(address, RECEIVE_BUFFER, SEND_BUFFER).map(Self)
+    }
+
+    /// The port really bound.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.0.local_addr()?.port())
+    }
+}
+
+/// Handle of the egress; cheap to clone. Calls take effect before they return, datagrams leave soon after.
 #[derive(Clone)]
-pub struct EgressHandle {}
+pub struct EgressHandle {
+    shared: Arc<Shared>,
+    shards: Arc<[ShardInbox]>,
+}
 
 impl EgressHandle {
+    /// Starts serving the viewer port; ends with `shutdown`.
+    ///
+    /// # Errors
+    ///
+    /// A socket or thread cannot be set up, or no certificate can be made.
+    pub fn start(
+        port: ViewerPort,
+        settings: &EgressSettings,
+        events: mpsc::Sender<EgressEvent>,
+        shutdown: &Shutdown,
+    ) -> io::Result<Self> {
+        let number = port.port()?;
+        let identity = Identity::generate().map_err(io::Error::other)?;
+        let candidates = settings.advertise.iter().map(|ip| LocalCandidate { ip: *ip, port: number }).collect();
+        let sender = RunSender::new(port.0.try_clone()?)?;
+        let count = settings.shards.max(1);
+        let (shards, threads): (Vec<_>, Vec<_>) = (0..count)
+            .map(|index| shard::spawn(index, sender.clone()))
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        let shards: Arc<[ShardInbox]> = shards.into();
+        let config = SessionConfig { identity, candidates };
+        let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, count)));
+        let driver = Driver::new(port.0, shared.clone(), shards.clone(), events)?;
+        let stop = shutdown.clone();
+        shutdown.spawn(async move {
+            driver.run(stop).await;
+            // The driver has told them to stop.
+            let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|t| drop(t.join()))).await;
+        });
+        Ok(Self { shared, shards })
+    }
+
     /// Opens a stream and returns where its frames go.
-    pub fn open_stream(&self, _stream: StreamId) -> Arc<dyn FrameSink> {
-        todo!()
+    pub fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink> {
+        self.shared.lock().open_stream(stream);
+        self.shared.wake.notify_one();
+        Arc::new(ShardSink { stream, shards: self.shards.clone() })
     }
 
     /// Closes a stream and all its viewers; each yields [`EgressEvent::Closed`] with `reason`.
-    pub fn close_stream(&self, _stream: StreamId, _reason: CloseReason) {}
+    pub fn close_stream(&self, stream: StreamId, reason: CloseReason) {
+        self.shared.lock().close_stream(stream, &reason, Instant::now());
+        self.shared.wake.notify_one();
+    }
 
     /// Accepts a viewer: parses the offer and makes the answer.
     ///
     /// # Errors
     ///
     /// [`ViewerError`].
-    pub async fn add_viewer(&self, _viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {
-        Err(ViewerError::Unavailable)
+    pub async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {
+        let offer = ParsedOffer::parse(&viewer.offer).map_err(|e| ViewerError::Offer(e.to_string()))?;
+        let answer = self.shared.lock().add(&viewer, &offer, Instant::now());
+        self.shared.wake.notify_one();
+        answer
     }
 
     /// Ends a viewer's session; unknown ids are ignored.
-    pub fn remove_viewer(&self, _viewer: ViewerId, _reason: CloseReason) {}
+    pub fn remove_viewer(&self, viewer: ViewerId, reason: CloseReason) {
+        self.shared.lock().remove(viewer, reason, Instant::now());
+        self.shared.wake.notify_one();
+    }
 
     /// Current figures, or `None` for a viewer that is not there.
-    pub fn viewer_stats(&self, _viewer: ViewerId) -> Option<ViewerStats> {
-        None
+    pub fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
+        self.shared.lock().stats(viewer)
+    }
+
+    /// Frames that a shard had to drop because it was too slow.
+    pub fn dropped_frames(&self) -> u64 {
+        self.shards.iter().map(ShardInbox::dropped_frames).sum()
     }
 }

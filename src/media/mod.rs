@@ -10,6 +10,7 @@ pub mod h264;
 pub mod id;
 pub mod latch;
 pub mod receive;
+pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 

@@ -1,0 +1,117 @@
+//! The task that owns the viewer port: datagrams to sessions, their answers back, bounded work per turn.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::handle::EgressEvent;
+use super::sessions::{Action, Sessions};
+use super::shard::ShardInbox;
+use crate::base::Shutdown;
+use crate::base::time::ntp64;
+use crate::base::udp::{BatchReceiver, BatchSocket, Datagram};
+
+/// State shared by the driver and its handles.
+pub(super) struct Shared {
+    sessions: Mutex<Sessions>,
+    /// A handle left actions or changed a deadline.
+    pub(super) wake: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(sessions: Sessions) -> Self {
+        Self { sessions: Mutex::new(sessions), wake: Notify::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Sessions> {
+        // Sessions hold no invariant across calls that a panic in between could break.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    socket: BatchSocket,
+    shards: Arc<[ShardInbox]>,
+    receiver: BatchReceiver,
+    received: Vec<Datagram>,
+    events: mpsc::Sender<EgressEvent>,
+    /// Events that control has no room for yet; as many as there are viewers, plus their PLIs.
+    pending: Vec<EgressEvent>,
+}
+
+/// Wishes for keyframes are dropped beyond this many pending events; ends of viewers never are.
+const MAX_PENDING_WISHES: usize = 1_024;
+
+impl Driver {
+    pub(super) fn new(
+        socket: std::net::UdpSocket,
+        shared: Arc<Shared>,
+        shards: Arc<[ShardInbox]>,
+        events: mpsc::Sender<EgressEvent>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            shared,
+            socket: BatchSocket::new(socket)?,
+            shards,
+            receiver: BatchReceiver::default(),
+            received: Vec::new(),
+            events,
+            pending: Vec::new(),
+        })
+    }
+
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            let deadline = self.shared.lock().poll_timeout();
+            let timer = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let stalled = !self.pending.is_empty();
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = self.socket.readable() => self.receiver.receive(&self.socket, &mut self.received),
+                () = timer => {}
+                () = self.shared.wake.notified() => {}
+                _ = self.events.reserve(), if stalled => {}
+            }
+            self.turn();
+        }
+        // What handles left behind: goodbyes of the last viewers.
+        self.turn();
+        for shard in self.shards.iter() {
+            shard.command(super::shard::Command::Stop);
+        }
+    }
+
+    fn turn(&mut self) {
+        let (now, ntp_short) = (Instant::now(), (ntp64(SystemTime::now()) >> 16) as u32);
+        let mut actions = Vec::new();
+        {
+            let mut sessions = self.shared.lock();
+            for Datagram { source, local_ip, bytes } in self.received.drain(..) {
+                sessions.on_datagram(source, local_ip, &bytes, now, ntp_short);
+            }
+            sessions.handle_timeout(now, ntp_short);
+            actions.extend(std::iter::from_fn(|| sessions.poll_action()));
+            self.pending.extend(std::iter::from_fn(|| sessions.poll_event()));
+        }
+        for action in actions {
+            match action {
+                // A full socket buffer loses the datagram; STUN and DTLS repeat theirs.
+                Action::Send { path, datagram } => drop(self.socket.try_send(path.remote, path.local, &datagram)),
+                Action::Shard(index, command) => drop(self.shards[index].command(command)),
+            }
+        }
+        let sent = self.pending.iter().take_while(|event| self.events.try_send((*event).clone()).is_ok()).count();
+        self.pending.drain(..sent);
+        if self.pending.len() > MAX_PENDING_WISHES {
+            self.pending.retain(|event| !matches!(event, EgressEvent::KeyframeWanted { .. }));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! All viewer sessions behind the one viewer port: who a datagram is for, what each session wants done.
+//!
+//! Sans-IO. A datagram finds its session by ICE ufrag first and by source address afterwards; a source
+//! is known only after its integrity check (design §2).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
+use super::shard::Command;
+use super::viewer::{NewViewer, Path, ViewerCounters};
+use crate::base::{StreamId, Timers, ViewerId};
+use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, Session, SessionConfig, request_ufrag};
+
+/// Middle 32 bits of NTP time count 1/65,536 s.
+const NTP_SHORT: f64 = 65_536.0;
+/// A round trip longer than this is a wrapped or made-up figure.
+const MAX_RTT_SECONDS: f64 = 60.0;
+
+/// What is to be done outside.
+pub(super) enum Action {
+    Send {
+        path: Path,
+        datagram: Vec<u8>,
+    },
+    /// To the shard with this index.
+    Shard(usize, Command),
+}
+
+struct Entry {
+    session: Session,
+    stream: StreamId,
+    shard: usize,
+    counters: Arc<ViewerCounters>,
+    sources: HashSet<SocketAddr>,
+    path: Option<Path>,
+    connect_by: Option<Instant>,
+    stats: ViewerStats,
+}
+
+pub(super) struct Sessions {
+    config: SessionConfig,
+    connect_timeout: Duration,
+    /// Viewers per shard: the next one goes where there are fewest.
+    load: Vec<usize>,
+    entries: HashMap<ViewerId, Entry>,
+    streams: HashSet<StreamId>,
+    by_ufrag: HashMap<String, ViewerId>,
+    by_source: HashMap<SocketAddr, ViewerId>,
+    timers: Timers<ViewerId>,
+    actions: VecDeque<Action>,
+    events: VecDeque<EgressEvent>,
+    unknown: u64,
+}
+
+impl Sessions {
+    pub(super) fn new(config: SessionConfig, connect_timeout: Duration, shards: usize) -> Self {
+        Self {
+            config,
+            connect_timeout,
+            load: vec![0; shards.max(1)],
+            entries: HashMap::new(),
+            streams: HashSet::new(),
+            by_ufrag: HashMap::new(),
+            by_source: HashMap::new(),
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            unknown: 0,
+        }
+    }
+
+    pub(super) fn open_stream(&mut self, stream: StreamId) {
+        self.streams.insert(stream);
+        for shard in 0..self.load.len() {
+            self.actions.push_back(Action::Shard(shard, Command::OpenStream(stream)));
+        }
+    }
+
+    pub(super) fn close_stream(&mut self, stream: StreamId, reason: &CloseReason, now: Instant) {
+        self.streams.remove(&stream);
+        let viewers: Vec<_> = self.entries.iter().filter(|(_, e)| e.stream == stream).map(|(id, _)| *id).collect();
+        for viewer in viewers {
+            self.remove(viewer, reason.clone(), now);
+        }
+        for shard in 0..self.load.len() {
+            self.actions.push_back(Action::Shard(shard, Command::CloseStream(stream)));
+        }
+    }
+
+    /// Accepts a viewer whose offer was parsed.
+    pub(super) fn add(
+        &mut self,
+        add: &AddViewer,
+        offer: &ParsedOffer,
+        now: Instant,
+    ) -> Result<ViewerAnswer, ViewerError> {
+        if !self.streams.contains(&add.stream) {
+            return Err(ViewerError::NoStream);
+        }
+        let profile = add.profile_level_id.as_deref();
+        let (session, answer) =
+            Session::accept(offer, &self.config, profile, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
+        let shard = (0..self.load.len()).min_by_key(|shard| self.load[*shard]).unwrap_or(0);
+        self.load[shard] += 1;
+        self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
+        let entry = Entry {
+            session,
+            stream: add.stream,
+            shard,
+            counters: Arc::default(),
+            sources: HashSet::new(),
+            path: None,
+            connect_by: Some(now + self.connect_timeout),
+            stats: ViewerStats::default(),
+        };
+        self.entries.insert(add.viewer, entry);
+        self.rearm(add.viewer);
+        let candidates = answer.candidates.into_iter().map(|c| Candidate {
+            candidate: c.candidate,
+            sdp_mid: c.sdp_mid,
+            sdp_m_line_index: c.sdp_m_line_index,
+        });
+        Ok(ViewerAnswer { sdp: answer.sdp, candidates: candidates.collect() })
+    }
+
+    pub(super) fn remove(&mut self, viewer: ViewerId, reason: CloseReason, now: Instant) {
+        let Some(mut entry) = self.entries.remove(&viewer) else { return };
+        entry.session.close(now);
+        while let Some(output) = entry.session.poll_output() {
+            if let (Output::Transmit { to, datagram }, path) = (output, entry.path) {
+                let local = path.and_then(|path| path.local);
+                self.actions.push_back(Action::Send { path: Path { remote: to, local }, datagram });
+            }
+        }
+        entry.counters.closed.store(true, Ordering::Relaxed);
+        self.actions.push_back(Action::Shard(entry.shard, Command::Remove(viewer)));
+        self.load[entry.shard] -= 1;
+        self.by_ufrag.remove(entry.session.local_ufrag());
+        for source in &entry.sources {
+            self.by_source.remove(source);
+        }
+        self.timers.set(viewer, None);
+        self.events.push_back(EgressEvent::Closed { viewer, reason });
+    }
+
+    pub(super) fn stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
+        let entry = self.entries.get(&viewer)?;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Some(ViewerStats {
+            remote: entry.path.map(|path| path.remote),
+            packets: count(&entry.counters.packets),
+            bytes: count(&entry.counters.bytes),
+            retransmissions: count(&entry.counters.retransmissions),
+            ..entry.stats.clone()
+        })
+    }
+
+    /// One datagram on the viewer port; `ntp_short` are the middle 32 bits of the NTP time at `now`.
+    pub(super) fn on_datagram(
+        &mut self,
+        source: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+        now: Instant,
+        ntp_short: u32,
+    ) {
+        let by_ufrag = || request_ufrag(datagram).and_then(|ufrag| self.by_ufrag.get(&ufrag)).copied();
+        let Some(viewer) = by_ufrag().or_else(|| self.by_source.get(&source).copied()) else {
+            self.unknown += 1;
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        entry.session.handle_datagram(source, datagram, now);
+        if entry.session.is_proven(source) && entry.sources.insert(source) {
+            // An address that moved on from another session belongs to whoever proved it last.
+            if let Some(previous) = self.by_source.insert(source, viewer).filter(|previous| *previous != viewer)
+                && let Some(previous) = self.entries.get_mut(&previous)
+            {
+                previous.sources.remove(&source);
+            }
+        }
+        self.drain(viewer, local, now, ntp_short);
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, ntp_short: u32) {
+        while let Some(viewer) = self.timers.expired(now) {
+            let Some(entry) = self.entries.get_mut(&viewer) else { continue };
+            if entry.connect_by.is_some_and(|by| now >= by) {
+                self.remove(viewer, CloseReason::ConnectTimeout, now);
+                continue;
+            }
+            entry.session.handle_timeout(now);
+            let local = entry.path.and_then(|path| path.local);
+            self.drain(viewer, local, now, ntp_short);
+        }
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<EgressEvent> {
+        self.events.pop_front()
+    }
+
+    /// Carries out what a session wants; answers leave from the address that was talked to.
+    fn drain(&mut self, viewer: ViewerId, local: Option<IpAddr>, now: Instant, ntp_short: u32) {
+        loop {
+            let Some(entry) = self.entries.get_mut(&viewer) else { return };
+            match entry.session.poll_output() {
+                None => break,
+                Some(Output::Transmit { to, datagram }) => {
+                    self.actions.push_back(Action::Send { path: Path { remote: to, local }, datagram });
+                }
+                Some(Output::Path(remote)) => {
+                    let path = Path { remote, local };
+                    entry.path = Some(path);
+                    if entry.stats.connected {
+                        self.actions.push_back(Action::Shard(entry.shard, Command::SetPath(viewer, path)));
+                    }
+                }
+                Some(Output::Connected { sealer, .. }) => {
+                    let Some(path) = entry.path else { continue };
+                    entry.stats.connected = true;
+                    entry.connect_by = None;
+                    let new = NewViewer {
+                        viewer,
+                        stream: entry.stream,
+                        tracks: entry.session.tracks().clone(),
+                        sealer,
+                        path,
+                        counters: entry.counters.clone(),
+                    };
+                    self.actions.push_back(Action::Shard(entry.shard, Command::Add(Box::new(new))));
+                    self.events.push_back(EgressEvent::Connected { viewer });
+                }
+                Some(Output::Feedback(feedback)) => self.on_feedback(viewer, feedback, ntp_short),
+                Some(Output::Closed(cause)) => {
+                    self.remove(viewer, cause.into(), now);
+                    return;
+                }
+            }
+        }
+        self.rearm(viewer);
+    }
+
+    fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32) {
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        let video = entry.session.tracks().video.as_ref().map(|track| track.ssrc);
+        match feedback {
+            Feedback::Pli { ssrc } | Feedback::Fir { ssrc } if Some(ssrc) == video => {
+                entry.stats.plis += 1;
+                self.events.push_back(EgressEvent::KeyframeWanted { stream: entry.stream });
+                self.actions.push_back(Action::Shard(entry.shard, Command::Restart(viewer)));
+            }
+            Feedback::Nack { ssrc, seqs } => {
+                entry.stats.nacks += seqs.len() as u64;
+                self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs)));
+            }
+            Feedback::Report { ssrc, fraction_lost, last_sr, delay_since_last_sr, .. } if Some(ssrc) == video => {
+                entry.stats.fraction_lost = f64::from(fraction_lost) / 256.0;
+                if last_sr != 0 {
+                    // RFC 3550 §6.4.1: A - LSR - DLSR.
+                    let round_trip = ntp_short.wrapping_sub(last_sr).wrapping_sub(delay_since_last_sr);
+                    let seconds = f64::from(round_trip) / NTP_SHORT;
+                    if seconds < MAX_RTT_SECONDS {
+                        entry.stats.rtt_ms = Some(seconds * 1_000.0);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn rearm(&mut self, viewer: ViewerId) {
+        if let Some(entry) = self.entries.get(&viewer) {
+            let deadlines = entry.session.poll_timeout().into_iter().chain(entry.connect_by);
+            self.timers.set(viewer, deadlines.min());
+        }
+    }
+}
+
+impl From<CloseCause> for CloseReason {
+    fn from(cause: CloseCause) -> Self {
+        match cause {
+            CloseCause::PeerClosed => Self::PeerClosed,
+            CloseCause::ConsentExpired => Self::ConsentExpired,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}

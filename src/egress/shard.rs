@@ -1,0 +1,143 @@
+//! A shard: one thread that owns a share of the viewers and sends them every frame.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::fanout::Fanout;
+use super::viewer::{NewViewer, Path, RunSink};
+use crate::base::udp::RunSender;
+use crate::base::{StreamId, ViewerId};
+use crate::media::{Frame, FrameSink, SeqNo, Ssrc};
+
+/// Frames that may wait for a shard: more than a second of 200 cameras. When full, the newest is dropped
+/// and counted; viewers see it as loss.
+const FRAME_QUEUE: usize = 8_192;
+/// Commands that may wait. When full, a new viewer is refused and a NACK is dropped; ends of viewers and
+/// streams are seen by their flags.
+const COMMAND_QUEUE: usize = 4_096;
+/// Sender reports and closed viewers are looked after this often.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(super) enum Command {
+    OpenStream(StreamId),
+    CloseStream(StreamId),
+    Add(Box<NewViewer>),
+    Remove(ViewerId),
+    SetPath(ViewerId, Path),
+    Restart(ViewerId),
+    Retransmit(ViewerId, Ssrc, Vec<SeqNo>),
+    Stop,
+}
+
+/// The sending end of a shard's queues; cheap to clone.
+#[derive(Clone)]
+pub(super) struct ShardInbox {
+    frames: SyncSender<(StreamId, Arc<Frame>)>,
+    commands: SyncSender<Command>,
+    thread: Thread,
+    dropped: Arc<AtomicU64>,
+}
+
+impl ShardInbox {
+    /// Returns whether the command was taken.
+    pub(super) fn command(&self, command: Command) -> bool {
+        let taken = self.commands.try_send(command).is_ok();
+        self.thread.unpark();
+        taken
+    }
+
+    fn frame(&self, stream: StreamId, frame: Arc<Frame>) {
+        if self.frames.try_send((stream, frame)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.thread.unpark();
+    }
+
+    /// Frames dropped because the shard was too slow.
+    pub(super) fn dropped_frames(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Hands the frames of one stream to every shard.
+pub(super) struct ShardSink {
+    pub(super) stream: StreamId,
+    pub(super) shards: Arc<[ShardInbox]>,
+}
+
+impl FrameSink for ShardSink {
+    fn push(&self, frame: Arc<Frame>) {
+        for shard in self.shards.iter() {
+            shard.frame(self.stream, frame.clone());
+        }
+    }
+}
+
+/// Starts a shard's thread.
+///
+/// # Errors
+///
+/// The system cannot start a thread.
+pub(super) fn spawn(index: usize, sender: RunSender) -> io::Result<(ShardInbox, JoinHandle<()>)> {
+    let (frames, frames_in) = sync_channel(FRAME_QUEUE);
+    let (commands, commands_in) = sync_channel(COMMAND_QUEUE);
+    let handle = thread::Builder::new()
+        .name(format!("egress-{index}"))
+        .spawn(move || run(&frames_in, &commands_in, &mut SocketSink(sender)))?;
+    let inbox = ShardInbox { frames, commands, thread: handle.thread().clone(), dropped: Arc::default() };
+    Ok((inbox, handle))
+}
+
+fn run(frames: &Receiver<(StreamId, Arc<Frame>)>, commands: &Receiver<Command>, sink: &mut SocketSink) {
+    let mut fanout = Fanout::new();
+    let mut next_tick = Instant::now() + TICK;
+    loop {
+        let mut idle = true;
+        while let Ok(command) = commands.try_recv() {
+            idle = false;
+            if !apply(&mut fanout, command, sink) {
+                return;
+            }
+        }
+        if let Ok((stream, frame)) = frames.try_recv() {
+            idle = false;
+            fanout.on_frame(stream, &frame, Instant::now(), sink);
+        }
+        let now = Instant::now();
+        if now >= next_tick {
+            fanout.tick(now, SystemTime::now(), sink);
+            next_tick = now + TICK;
+        }
+        if idle {
+            // A queue that filled since it was looked at has left an unpark token: this returns at once.
+            if fanout.has_viewers() { thread::park_timeout(next_tick - now) } else { thread::park() }
+        }
+    }
+}
+
+/// Returns whether the shard goes on.
+fn apply(fanout: &mut Fanout, command: Command, sink: &mut SocketSink) -> bool {
+    match command {
+        Command::OpenStream(stream) => fanout.open_stream(stream),
+        Command::CloseStream(stream) => fanout.close_stream(stream),
+        Command::Add(viewer) => fanout.add_viewer(*viewer, Instant::now(), sink),
+        Command::Remove(viewer) => fanout.remove_viewer(viewer),
+        Command::SetPath(viewer, path) => fanout.set_path(viewer, path),
+        Command::Restart(viewer) => fanout.restart_viewer(viewer, Instant::now(), sink),
+        Command::Retransmit(viewer, ssrc, lost) => fanout.retransmit(viewer, ssrc, &lost, Instant::now(), sink),
+        Command::Stop => return false,
+    }
+    true
+}
+
+struct SocketSink(RunSender);
+
+impl RunSink for SocketSink {
+    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> io::Result<()> {
+        self.0.send_run(path.remote, path.local, contents, segment)
+    }
+}

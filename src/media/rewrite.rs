@@ -1,0 +1,200 @@
+//! Per-viewer numbering of one track: sequence numbers without holes of our making, timestamps that never
+//! step back, whatever is replayed to the viewer before it reaches the live edge.
+
+use std::collections::VecDeque;
+
+use super::id::{ExtSeq, RtpTime};
+
+/// Timestamp step between replayed frames: 1 ms at 90 kHz. Decoders show them at once, one after the other.
+const REPLAY_STEP: u64 = 90;
+/// Mappings kept for retransmissions: the current one and those before the last restarts.
+const MAX_SEGMENTS: usize = 4;
+
+/// Maps a stream's continuous numbers to a viewer's.
+#[derive(Debug)]
+pub struct Rewrite {
+    segments: VecDeque<Segment>,
+    first_seq: ExtSeq,
+    first_time: RtpTime,
+    highest: Option<(ExtSeq, RtpTime)>,
+}
+
+/// From one (re)start to the next.
+#[derive(Debug)]
+struct Segment {
+    /// First number of the stream in this segment; older ones are not sent any more.
+    from: ExtSeq,
+    seq_shift: i64,
+    time_shift: i64,
+    /// Times of the stream before the live edge, in ascending order; they are compressed.
+    replayed: Vec<RtpTime>,
+    /// Time of the stream at the live edge when the segment began.
+    live: RtpTime,
+}
+
+impl Rewrite {
+    /// A mapping that begins with these numbers. `first_seq` must be below 2¹⁵ (RFC 3711 §3.3.1: the
+    /// receiver guesses a roll-over count of 0 from it).
+    pub fn new(first_seq: ExtSeq, first_time: RtpTime) -> Self {
+        Self { segments: VecDeque::new(), first_seq, first_time, highest: None }
+    }
+
+    /// Whether anything can be sent.
+    pub fn is_started(&self) -> bool {
+        !self.segments.is_empty()
+    }
+
+    /// Starts, or starts anew, with the packet `from` of the stream. `replayed` are the distinct timestamps
+    /// before `live`, ascending; `live` is the timestamp of the newest frame.
+    pub fn start(&mut self, from: ExtSeq, replayed: Vec<RtpTime>, live: RtpTime) {
+        let (seq, time) = match self.highest {
+            None => (self.first_seq.0, self.first_time.0),
+            Some((seq, time)) => (seq.0 + 1, time.0 + REPLAY_STEP),
+        };
+        let live_time = time + replayed.len() as u64 * REPLAY_STEP;
+        let segment = Segment {
+            from,
+            seq_shift: seq as i64 - from.0 as i64,
+            time_shift: live_time as i64 - live.0 as i64,
+            replayed,
+            live,
+        };
+        self.segments.push_back(segment);
+        if self.segments.len() > MAX_SEGMENTS {
+            self.segments.pop_front();
+        }
+    }
+
+    /// The viewer's numbers for a packet of the stream. `None` before the start, and for packets that
+    /// come from before it.
+    pub fn map(&mut self, seq: ExtSeq, time: RtpTime) -> Option<(ExtSeq, RtpTime)> {
+        let mapped = self.segments.back().filter(|segment| seq >= segment.from)?.map(seq, time);
+        let (high_seq, high_time) = self.highest.unwrap_or(mapped);
+        self.highest = Some((high_seq.max(mapped.0), high_time.max(mapped.1)));
+        Some(mapped)
+    }
+
+    /// Finds what was sent under a viewer's sequence number: the stream's number.
+    pub fn original(&self, sent: ExtSeq) -> Option<ExtSeq> {
+        Some(self.segment_of(sent)?.original(sent))
+    }
+
+    /// The viewer's timestamp of a packet that was sent as `sent`; `time` is the stream's.
+    pub fn time_of(&self, sent: ExtSeq, time: RtpTime) -> Option<RtpTime> {
+        let segment = self.segment_of(sent)?;
+        Some(segment.map(segment.original(sent), time).1)
+    }
+
+    /// The viewer's timestamp for a moment on the stream's clock, at the live edge.
+    pub fn live_time(&self, time: RtpTime) -> Option<RtpTime> {
+        let segment = self.segments.back()?;
+        Some(RtpTime(time.0.saturating_add_signed(segment.time_shift)))
+    }
+
+    /// The highest numbers sent.
+    pub fn highest(&self) -> Option<(ExtSeq, RtpTime)> {
+        self.highest
+    }
+
+    fn segment_of(&self, sent: ExtSeq) -> Option<&Segment> {
+        if sent > self.highest?.0 {
+            return None;
+        }
+        self.segments.iter().rev().find(|segment| sent >= segment.first_sent())
+    }
+}
+
+impl Segment {
+    fn first_sent(&self) -> ExtSeq {
+        ExtSeq(self.from.0.saturating_add_signed(self.seq_shift))
+    }
+
+    fn original(&self, sent: ExtSeq) -> ExtSeq {
+        ExtSeq(sent.0.saturating_add_signed(-self.seq_shift))
+    }
+
+    fn map(&self, seq: ExtSeq, time: RtpTime) -> (ExtSeq, RtpTime) {
+        let seq = ExtSeq(seq.0.saturating_add_signed(self.seq_shift));
+        let shifted = |time: RtpTime| time.0.saturating_add_signed(self.time_shift);
+        let behind = self.replayed.len() - self.replayed.partition_point(|replayed| *replayed < time);
+        match behind {
+            0 => (seq, RtpTime(shifted(time))),
+            _ => (seq, RtpTime(shifted(self.live) - behind as u64 * REPLAY_STEP)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(mapped: Option<(ExtSeq, RtpTime)>) -> (u64, u64) {
+        let (seq, time) = mapped.unwrap();
+        (seq.0, time.0)
+    }
+
+    #[test]
+    fn nothing_maps_before_the_start_or_from_before_it() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        assert_eq!(r.map(ExtSeq(7), RtpTime(70)), None);
+        r.start(ExtSeq(8), vec![], RtpTime(80));
+        assert_eq!(r.map(ExtSeq(7), RtpTime(70)), None);
+        assert_eq!(wire(r.map(ExtSeq(8), RtpTime(80))), (100, 5_000));
+    }
+
+    #[test]
+    fn live_packets_keep_their_distances() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        r.start(ExtSeq(8), vec![], RtpTime(80));
+        r.map(ExtSeq(8), RtpTime(80));
+        assert_eq!(wire(r.map(ExtSeq(11), RtpTime(3_680))), (103, 8_600));
+        // A late one still finds its place.
+        assert_eq!(wire(r.map(ExtSeq(10), RtpTime(80))), (102, 5_000));
+    }
+
+    #[test]
+    fn a_replay_is_compressed_and_meets_the_live_edge() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        let times = [0, 3_600, 7_200, 10_800].map(RtpTime);
+        r.start(ExtSeq(0), times[..3].to_vec(), times[3]);
+        let sent: Vec<_> = (0..4).map(|n| wire(r.map(ExtSeq(n), times[n as usize]))).collect();
+        assert_eq!(sent, [(100, 5_000), (101, 5_090), (102, 5_180), (103, 5_270)]);
+        assert_eq!(wire(r.map(ExtSeq(4), RtpTime(14_400))), (104, 5_270 + 3_600));
+        assert_eq!(r.live_time(RtpTime(14_400)), Some(RtpTime(5_270 + 3_600)));
+    }
+
+    #[test]
+    fn a_restart_goes_on_above_everything_sent() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        r.start(ExtSeq(10), vec![], RtpTime(36_000));
+        for n in 0..5 {
+            r.map(ExtSeq(10 + n), RtpTime(36_000 + n * 3_600));
+        }
+        let before = r.highest().unwrap();
+        // The group began at 8, two frames before the viewer's own start.
+        let times: Vec<_> = (0..6).map(|n| RtpTime(28_800 + n * 3_600)).collect();
+        r.start(ExtSeq(8), times, RtpTime(50_400));
+        let replay: Vec<_> = (0..7).map(|n| wire(r.map(ExtSeq(8 + n), RtpTime(28_800 + n * 3_600)))).collect();
+        assert_eq!(replay[0], (before.0.0 + 1, before.1.0 + REPLAY_STEP));
+        assert!(replay.windows(2).all(|w| w[1].0 == w[0].0 + 1 && w[1].1 == w[0].1 + REPLAY_STEP));
+        let live = wire(r.map(ExtSeq(15), RtpTime(54_000)));
+        assert_eq!((live.0 - replay[6].0, live.1 - replay[6].1), (1, 3_600));
+    }
+
+    #[test]
+    fn a_retransmission_finds_the_original_in_every_segment() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        r.start(ExtSeq(10), vec![RtpTime(0)], RtpTime(3_600));
+        r.map(ExtSeq(10), RtpTime(0));
+        r.map(ExtSeq(11), RtpTime(3_600));
+        r.start(ExtSeq(10), vec![RtpTime(0)], RtpTime(3_600));
+        r.map(ExtSeq(10), RtpTime(0));
+        r.map(ExtSeq(11), RtpTime(3_600));
+        assert_eq!(r.original(ExtSeq(100)), Some(ExtSeq(10)));
+        assert_eq!(r.original(ExtSeq(103)), Some(ExtSeq(11)));
+        assert_eq!(r.time_of(ExtSeq(100), RtpTime(0)), Some(RtpTime(5_000)));
+        assert_eq!(r.time_of(ExtSeq(102), RtpTime(0)), Some(RtpTime(5_180)));
+        assert_eq!(r.original(ExtSeq(104)), None, "never sent");
+        assert_eq!(r.original(ExtSeq(99)), None, "before the start");
+    }
+}
