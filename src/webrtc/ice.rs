@@ -104,12 +104,7 @@ impl IceLite {
     }
 
     /// Answers a binding request.
-    pub(super) fn handle(
-        &mut self,
-        source: SocketAddr,
-        datagram: &[u8],
-        now: Instant,
-    ) -> Result<Answered, StunError> {
+    pub(super) fn handle(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) -> Result<Answered, StunError> {
         let mut request = parse(datagram)?;
         if request.typ != BINDING_REQUEST {
             return Err(StunError::NotARequest);

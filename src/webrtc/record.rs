@@ -181,7 +181,11 @@ impl HelloBuffer {
             let hellos = fragments_of(record.body).flatten();
             for piece in hellos.filter(|f| f.message_type == CLIENT_HELLO && f.number == 0) {
                 if self.message.len() != piece.message_len {
-                    *self = Self { message: vec![0; piece.message_len], have: vec![false; piece.message_len], ..Self::default() };
+                    *self = Self {
+                        message: vec![0; piece.message_len],
+                        have: vec![false; piece.message_len],
+                        ..Self::default()
+                    };
                 }
                 let range = piece.offset..piece.offset + piece.data.len();
                 self.message[range.clone()].copy_from_slice(piece.data);
