@@ -1,3 +1,28 @@
-//! The one place where webrtc-rs types appear.
+//! WebRTC sessions towards browsers, sans-IO: the one folder that names webrtc-rs types.
+//!
+//! A [`Session`] takes datagrams and time and gives datagrams and events. It speaks ICE-lite, DTLS and
+//! inbound SRTCP; the keys to send with leave it once, inside a [`Sealer`]. Towards cameras, [`feedback`]
+//! is the interceptor chain that keeps them sending.
 
+mod answer;
+mod certificate;
+mod dtls;
 pub mod feedback;
+mod ice;
+mod keys;
+mod negotiate;
+mod offer;
+mod opener;
+mod record;
+mod sealer;
+mod session;
+mod viewer_rtcp;
+
+pub use answer::{Answer, LocalCandidate, RejectedSection};
+pub use certificate::{Fingerprint, Identity, IdentityError, InvalidFingerprint};
+pub use ice::request_ufrag;
+pub use keys::SrtpProfile;
+pub use offer::{MAX_ATTRIBUTES, MAX_FORMATS, MAX_OFFER_LEN, MAX_SECTIONS, MAX_TOKEN_LEN, OfferError, ParsedOffer};
+pub use sealer::{SealError, Sealer};
+pub use session::{CloseCause, Codec, NegotiatedTracks, Output, Rtx, Session, SessionConfig, SessionCounters, Track};
+pub use viewer_rtcp::Feedback;

@@ -1,0 +1,302 @@
+//! A browser's SDP offer, parsed and checked once (RFC 8866, RFC 8829, RFC 8843).
+
+use std::io::Cursor;
+
+use sdp::{MediaDescription, SessionDescription};
+
+use super::certificate::Fingerprint;
+
+/// Largest offer taken, in bytes. Chromium sends 7 KB for audio and video.
+pub const MAX_OFFER_LEN: usize = 64 * 1024;
+/// Most media sections taken.
+pub const MAX_SECTIONS: usize = 16;
+/// Most payload types taken in one section; there are 128.
+pub const MAX_FORMATS: usize = 128;
+/// Most attribute lines taken in one section.
+pub const MAX_ATTRIBUTES: usize = 1024;
+/// Longest mid, ICE user fragment or fingerprint list entry that is kept, in bytes (RFC 8839 §5.4).
+pub const MAX_TOKEN_LEN: usize = 256;
+
+/// Why an offer cannot be used, in words for the person at the other end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Longer than [`MAX_OFFER_LEN`].
+    #[error("the offer has {0} bytes, at most {MAX_OFFER_LEN} are taken")]
+    TooLong(usize),
+    /// Not SDP; the text is the parser's.
+    #[error("the offer is not valid SDP: {0}")]
+    Syntax(String),
+    /// A list is longer than its named limit.
+    #[error("the offer has more than {limit} {what}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// Nothing to send to.
+    #[error("the offer has no media section that can receive audio or video")]
+    NothingToSend,
+    /// The offer wants video, but has none that a camera's stream fits; the text says what is missing.
+    #[error("the offer's video cannot be served: {0} (cameras send H.264 with packetization-mode=1)")]
+    Video(String),
+    /// ICE lines are missing or odd.
+    #[error("the offer's ICE credentials are missing or malformed")]
+    Ice,
+    /// No sha-256 fingerprint.
+    #[error("the offer has no usable sha-256 certificate fingerprint")]
+    Fingerprint,
+    /// `a=setup` with a value that no session can start from.
+    #[error("the offer's setup attribute is {0:?}; actpass, active or passive is needed")]
+    Setup(String),
+    /// Keys or random numbers could not be made; not the offer's fault.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// A validated offer.
+#[derive(Debug, Clone)]
+pub struct ParsedOffer {
+    pub(super) sections: Vec<Section>,
+    /// The mids of each BUNDLE group, in order.
+    pub(super) bundles: Vec<Vec<String>>,
+}
+
+/// One media section.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) media: String,
+    pub(super) protocol: String,
+    pub(super) formats: Vec<String>,
+    /// Port 0 without `bundle-only`: the offerer itself has switched it off.
+    pub(super) disabled: bool,
+    pub(super) mid: Option<String>,
+    pub(super) receives: bool,
+    pub(super) rtcp_mux: bool,
+    pub(super) sctp_port: Option<String>,
+    pub(super) codecs: Vec<OfferedCodec>,
+    pub(super) transport: Transport,
+}
+
+/// One payload type with what belongs to it.
+#[derive(Debug, Clone)]
+pub(super) struct OfferedCodec {
+    pub(super) payload_type: u8,
+    /// As written after `rtpmap:PT `.
+    pub(super) rtpmap: String,
+    /// As written after `fmtp:PT `; several lines joined with `;`.
+    pub(super) fmtp: String,
+    pub(super) feedback: Vec<String>,
+}
+
+/// ICE and DTLS lines of a section, session level included.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Transport {
+    pub(super) ufrag: Option<String>,
+    pub(super) has_pwd: bool,
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) setup: Option<String>,
+}
+
+impl ParsedOffer {
+    /// Parses an offer within the limits named in this module.
+    ///
+    /// # Errors
+    ///
+    /// [`OfferError`] for what is not SDP or beyond a limit. What the offer *contains* is judged when a
+    /// session accepts it.
+    pub fn parse(text: &str) -> Result<Self, OfferError> {
+        if text.len() > MAX_OFFER_LEN {
+            return Err(OfferError::TooLong(text.len()));
+        }
+        // Parts of the offer are written back into the answer: a stray CR must not start a line there.
+        if text.lines().any(|line| line.contains(char::is_control)) {
+            return Err(OfferError::Syntax("control character inside a line".to_owned()));
+        }
+        let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+            .map_err(|e| OfferError::Syntax(shorten(&e.to_string())))?;
+        limit(description.media_descriptions.len(), MAX_SECTIONS, "media sections")?;
+        limit(description.attributes.len(), MAX_ATTRIBUTES, "session attributes")?;
+        let session: Vec<_> = description.attributes.iter().map(|a| (a.key.as_str(), a.value.as_deref())).collect();
+        let bundles = values(&session, "group")
+            .filter_map(|group| group.strip_prefix("BUNDLE"))
+            .map(|mids| mids.split_whitespace().map(str::to_owned).collect())
+            .collect();
+        let sections =
+            description.media_descriptions.iter().map(|media| section(media, &session)).collect::<Result<_, _>>()?;
+        Ok(Self { sections, bundles })
+    }
+}
+
+impl OfferedCodec {
+    /// Encoding name, clock rate and channels match; names ignore case (RFC 8866 §6.6).
+    pub(super) fn is(&self, rtpmap: &str) -> bool {
+        self.rtpmap.eq_ignore_ascii_case(rtpmap)
+    }
+
+    /// A parameter of `fmtp`.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.fmtp.split(';').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+type Attributes<'a> = [(&'a str, Option<&'a str>)];
+
+fn values<'a>(attributes: &'a Attributes<'a>, key: &'a str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |(k, _)| *k == key).filter_map(|(_, value)| *value)
+}
+
+fn section(media: &MediaDescription, session: &Attributes<'_>) -> Result<Section, OfferError> {
+    limit(media.media_name.formats.len(), MAX_FORMATS, "formats in a media section")?;
+    limit(media.attributes.len(), MAX_ATTRIBUTES, "attributes in a media section")?;
+    let attributes: Vec<_> = media.attributes.iter().map(|a| (a.key.as_str(), a.value.as_deref())).collect();
+    let has = |key: &str| attributes.iter().any(|(k, _)| *k == key);
+    let formats = media.media_name.formats.clone();
+    // The last direction line would be as good; without one it is sendrecv (RFC 8866 §6.7).
+    let directions = ["sendrecv", "recvonly", "sendonly", "inactive"];
+    let direction = attributes.iter().chain(session).map(|(k, _)| *k).find(|k| directions.contains(k));
+    Ok(Section {
+        disabled: media.media_name.port.value == 0 && !has("bundle-only"),
+        media: media.media_name.media.clone(),
+        protocol: media.media_name.protos.join("/"),
+        mid: values(&attributes, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
+        receives: matches!(direction, None | Some("sendrecv" | "recvonly")),
+        rtcp_mux: has("rtcp-mux"),
+        sctp_port: values(&attributes, "sctp-port").next().filter(|p| p.parse::<u16>().is_ok()).map(str::to_owned),
+        codecs: formats.iter().filter_map(|format| codec(format, &attributes)).collect(),
+        transport: transport(&attributes, session),
+        formats,
+    })
+}
+
+fn codec(format: &str, attributes: &Attributes<'_>) -> Option<OfferedCodec> {
+    let payload_type: u8 = format.parse().ok().filter(|pt| *pt < 128)?;
+    let of_this = |key| {
+        values(attributes, key).filter_map(|value| {
+            let (pt, rest) = value.split_once(' ')?;
+            (pt == format).then(|| rest.trim())
+        })
+    };
+    let every = values(attributes, "rtcp-fb").filter_map(|value| value.strip_prefix("* "));
+    Some(OfferedCodec {
+        payload_type,
+        rtpmap: of_this("rtpmap").next()?.to_owned(),
+        fmtp: of_this("fmtp").collect::<Vec<_>>().join(";"),
+        feedback: of_this("rtcp-fb").chain(every.map(str::trim)).map(str::to_owned).collect(),
+    })
+}
+
+fn transport(attributes: &Attributes<'_>, session: &Attributes<'_>) -> Transport {
+    let first = |key| values(attributes, key).next().or_else(|| values(session, key).next());
+    let sha256 = |list| {
+        values(list, "fingerprint").filter_map(|value| {
+            let (algorithm, hash) = value.split_once(' ')?;
+            algorithm.eq_ignore_ascii_case("sha-256").then(|| hash.trim().parse().ok())?
+        })
+    };
+    // Media level replaces session level as a whole (RFC 8122 §5).
+    let mut fingerprints: Vec<Fingerprint> = sha256(attributes).collect();
+    if !attributes.iter().any(|(k, _)| *k == "fingerprint") {
+        fingerprints = sha256(session).collect();
+    }
+    Transport {
+        ufrag: first("ice-ufrag").filter(|u| u.len() >= 4 && is_token(u) && !u.contains(':')).map(str::to_owned),
+        has_pwd: first("ice-pwd").is_some_and(|pwd| pwd.len() >= 22),
+        fingerprints,
+        setup: first("setup").map(shorten),
+    }
+}
+
+fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), OfferError> {
+    if count > limit { Err(OfferError::TooMany { what, limit }) } else { Ok(()) }
+}
+
+/// Visible ASCII and not too long: safe to be written back into an answer.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TOKEN_LEN && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Foreign text for an error message.
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHROMIUM: &str = include_str!("../../tests/data/offer-chromium.sdp");
+    const FIREFOX: &str = include_str!("../../tests/data/offer-firefox-shaped.sdp");
+
+    #[test]
+    fn an_offer_of_chromium_is_understood() {
+        let offer = ParsedOffer::parse(CHROMIUM).unwrap();
+        assert_eq!(offer.bundles, [["0", "1"]]);
+        let [video, audio] = &offer.sections[..] else { panic!() };
+        assert_eq!((video.media.as_str(), audio.media.as_str()), ("video", "audio"));
+        assert_eq!(video.protocol, "UDP/TLS/RTP/SAVPF");
+        assert!(video.receives && video.rtcp_mux && !video.disabled);
+        let h264 = video.codecs.iter().find(|c| c.payload_type == 108).unwrap();
+        assert!(h264.is("h264/90000"));
+        assert_eq!(h264.parameter("profile-level-id"), Some("42e01f"));
+        assert_eq!(h264.feedback, ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"]);
+        assert_eq!(video.transport.ufrag.as_deref(), Some("Gzmx"));
+        assert_eq!(video.transport.fingerprints.len(), 1);
+        assert_eq!(video.transport.setup.as_deref(), Some("actpass"));
+    }
+
+    #[test]
+    fn control_characters_do_not_get_through() {
+        for bad in ["a=mid:0\ra=x", "a=mid:0\0", "a=mid:\t0"] {
+            let error = ParsedOffer::parse(&CHROMIUM.replacen("a=mid:0", bad, 1)).unwrap_err();
+            assert!(matches!(error, OfferError::Syntax(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn lines_may_end_in_lf_alone() {
+        assert_eq!(ParsedOffer::parse(&CHROMIUM.replace("\r\n", "\n")).unwrap().sections.len(), 2);
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let long = format!("{CHROMIUM}{}", "a=x:y\r\n".repeat(10_000));
+        assert_eq!(ParsedOffer::parse(&long).unwrap_err(), OfferError::TooLong(long.len()));
+        let sections = format!("{CHROMIUM}{}", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(15));
+        let error = ParsedOffer::parse(&sections).unwrap_err();
+        assert_eq!(error.to_string(), "the offer has more than 16 media sections");
+        let attributes = format!("{CHROMIUM}{}", "a=x:y\r\n".repeat(1025));
+        assert!(ParsedOffer::parse(&attributes).unwrap_err().to_string().contains("1024 attributes"));
+    }
+
+    #[test]
+    fn media_level_fingerprints_replace_those_of_the_session() {
+        let (session, media) = (vec!["AA"; 32].join(":"), vec!["BB"; 32].join(":"));
+        let text = CHROMIUM
+            .replacen("t=0 0\r\n", &format!("t=0 0\r\na=fingerprint:sha-256 {session}\r\n"), 1)
+            .replacen("a=setup", &format!("a=fingerprint:sha-1 AA:BB\r\na=fingerprint:SHA-256 {media}\r\na=setup"), 1);
+        let offer = ParsedOffer::parse(&text).unwrap();
+        let all = &offer.sections[0].transport.fingerprints;
+        assert_eq!(all.len(), 2, "the section's own two sha-256 lines: {all:?}");
+        assert!(all.contains(&media.parse().unwrap()) && !all.contains(&session.parse().unwrap()));
+    }
+
+    #[test]
+    fn no_truncation_or_flipped_bit_panics() {
+        // Every byte of a short offer; Chromium's repeats the same lines thirty times.
+        for len in 0..FIREFOX.len() {
+            let _ = ParsedOffer::parse(&FIREFOX[..len]);
+        }
+        for at in 0..FIREFOX.len() {
+            let mut bytes = FIREFOX.as_bytes().to_vec();
+            bytes[at] ^= 1 << (at % 7);
+            let _ = ParsedOffer::parse(std::str::from_utf8(&bytes).unwrap());
+        }
+        for junk in ["", "v=0", "v=0\r\n", "\0", "v=0\r\no=\r\n", "m=", "ä=ö", "=\n", "v=0\r\na", "v"] {
+            assert!(ParsedOffer::parse(junk).map(|o| o.sections.len()).unwrap_or(0) == 0, "{junk:?}");
+        }
+    }
+}
