@@ -13,6 +13,7 @@ use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer
 use super::shard::Command;
 use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
+use crate::media::Ssrc;
 use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, Session, SessionConfig, request_ufrag};
 
 /// Middle 32 bits of NTP time count 1/65,536 s.
@@ -119,20 +120,21 @@ impl Sessions {
         };
         self.entries.insert(add.viewer, entry);
         self.rearm(add.viewer);
-        let candidates = answer.candidates.into_iter().map(|c| Candidate {
-            candidate: c.candidate,
-            sdp_mid: c.sdp_mid,
-            sdp_m_line_index: c.sdp_m_line_index,
+        let (sdp_mid, sdp_m_line_index) = (answer.mid, answer.m_line_index);
+        let candidates = answer.candidates.into_iter().map(|candidate| Candidate {
+            candidate,
+            sdp_mid: sdp_mid.clone(),
+            sdp_m_line_index,
         });
-        Ok(ViewerAnswer { sdp: answer.sdp, candidates: candidates.collect() })
+        Ok(ViewerAnswer { candidates: candidates.collect(), sdp: answer.sdp })
     }
 
     pub(super) fn remove(&mut self, viewer: ViewerId, reason: CloseReason, now: Instant) {
         let Some(mut entry) = self.entries.remove(&viewer) else { return };
         entry.session.close(now);
         while let Some(output) = entry.session.poll_output() {
-            if let (Output::Transmit { to, datagram }, path) = (output, entry.path) {
-                let local = path.and_then(|path| path.local);
+            if let Output::Transmit { to, datagram } = output {
+                let local = entry.path.and_then(|path| path.local);
                 self.actions.push_back(Action::Send { path: Path { remote: to, local }, datagram });
             }
         }
@@ -175,7 +177,7 @@ impl Sessions {
         };
         let Some(entry) = self.entries.get_mut(&viewer) else { return };
         entry.session.handle_datagram(source, datagram, now);
-        if entry.session.is_proven(source) && entry.sources.insert(source) {
+        if entry.session.is_proven(source, now) && entry.sources.insert(source) {
             // An address that moved on from another session belongs to whoever proved it last.
             if let Some(previous) = self.by_source.insert(source, viewer).filter(|previous| *previous != viewer)
                 && let Some(previous) = self.entries.get_mut(&previous)
@@ -265,11 +267,11 @@ impl Sessions {
                 entry.stats.nacks += seqs.len() as u64;
                 self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs)));
             }
-            Feedback::Report { ssrc, fraction_lost, last_sr, delay_since_last_sr, .. } if Some(ssrc) == video => {
-                entry.stats.fraction_lost = f64::from(fraction_lost) / 256.0;
-                if last_sr != 0 {
+            Feedback::Report(report) if Some(Ssrc(report.ssrc)) == video => {
+                entry.stats.fraction_lost = f64::from(report.fraction_lost) / 256.0;
+                if report.last_sr != 0 {
                     // RFC 3550 §6.4.1: A - LSR - DLSR.
-                    let round_trip = ntp_short.wrapping_sub(last_sr).wrapping_sub(delay_since_last_sr);
+                    let round_trip = ntp_short.wrapping_sub(report.last_sr).wrapping_sub(report.delay_since_last_sr);
                     let seconds = f64::from(round_trip) / NTP_SHORT;
                     if seconds < MAX_RTT_SECONDS {
                         entry.stats.rtt_ms = Some(seconds * 1_000.0);

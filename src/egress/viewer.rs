@@ -21,7 +21,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 /// Retransmissions per second that one viewer may cause; beyond it loss is better cured by a keyframe.
 const RETRANSMISSIONS_PER_SECOND: u32 = 500;
-const CNAME: &str = "honeycast";
 
 /// Sends datagrams of equal size, the last one possibly shorter, to one address.
 pub trait RunSink {
@@ -104,6 +103,7 @@ pub(super) struct ViewerOut {
     pub(super) counters: Arc<ViewerCounters>,
     path: Path,
     sealer: Sealer,
+    cname: String,
     video: Option<TrackOut>,
     audio: Option<TrackOut>,
     next_report: Instant,
@@ -119,6 +119,7 @@ impl ViewerOut {
             counters: new.counters,
             path: new.path,
             sealer: new.sealer,
+            cname: new.tracks.cname,
             video: new.tracks.video.map(|track| TrackOut::new(MediaKind::Video, track)),
             audio: new.tracks.audio.map(|track| TrackOut::new(MediaKind::Audio, track)),
             next_report: now,
@@ -261,7 +262,7 @@ impl ViewerOut {
                 octets: track.octets,
             };
             let mut writer = RtcpWriter::new();
-            writer.sender_report(&info).cname(ssrc, CNAME);
+            writer.sender_report(&info).cname(ssrc, &self.cname);
             if let Ok(sealed) = self.sealer.seal_rtcp(&writer.finish()) {
                 let _ = sink.send_run(self.path, &sealed, sealed.len());
             }

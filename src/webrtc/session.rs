@@ -205,6 +205,11 @@ impl Session {
         self.ice.local_ufrag()
     }
 
+    /// Whether `source` has passed an authenticated check recently: its datagrams belong to this session.
+    pub fn is_proven(&self, source: SocketAddr, now: Instant) -> bool {
+        self.ice.is_proven(source, now)
+    }
+
     /// What is to be sent.
     pub fn tracks(&self) -> &NegotiatedTracks {
         &self.tracks
