@@ -139,3 +139,6 @@ impl Fanout {
         Some((out, Memory { gop, rings }, &mut self.run))
     }
 }
+
+#[cfg(test)]
+mod tests;

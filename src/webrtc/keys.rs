@@ -64,6 +64,10 @@ pub(super) struct DirectionKeys {
 }
 
 impl DirectionKeys {
+    pub(super) fn new(key: &[u8], salt: &[u8]) -> Self {
+        Self { key: SecretVec::new(key.to_vec()), salt: SecretVec::new(salt.to_vec()) }
+    }
+
     pub(super) fn key(&self) -> &[u8] {
         self.key.as_ref()
     }

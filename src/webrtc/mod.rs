@@ -16,6 +16,8 @@ mod opener;
 mod record;
 mod sealer;
 mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 mod viewer_rtcp;
 
 pub use answer::{Answer, LocalCandidate, RejectedSection};

@@ -71,6 +71,18 @@ impl Sealer {
         Ok(Self { rtp, rtcp })
     }
 
+    /// A sealer from one direction's master key (16 bytes) and salt (12 bytes for GCM, 14 for CM), for
+    /// those who did not get their keys from a [`Session`](super::Session): benches and tests.
+    ///
+    /// # Errors
+    ///
+    /// Key or salt has the wrong length.
+    pub fn from_master(profile: SrtpProfile, key: &[u8], salt: &[u8]) -> Result<Self, SealError> {
+        let provider = rtc_crypto::providers::RingProvider::new();
+        let crypto = rtc_crypto::RTCCryptoProvider::crypto(&provider);
+        Self::new(&DirectionKeys::new(key, salt), profile, crypto).map_err(|_| SealError::Cipher)
+    }
+
     /// Bytes by which sealing makes an RTP packet longer: 16 with GCM, 10 with CM and HMAC-SHA1-80.
     pub fn overhead(&self) -> usize {
         match self.rtp {

@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::egress::viewer::ViewerCounters;
+use crate::media::rtcp::{RtcpBlock, blocks};
+use crate::media::rtp::RtpPacket;
+use crate::media::{ExtSeq, FramePacket, RtpTime};
+use crate::webrtc::testing::Decrypter;
+use crate::webrtc::{Codec, NegotiatedTracks, Rtx, Sealer, SrtpProfile, Track};
+
+const KEY: [u8; 16] = [7; 16];
+const SALT: [u8; 12] = [9; 12];
+const VIDEO: Ssrc = Ssrc(100);
+const RTX: Ssrc = Ssrc(101);
+const AUDIO: Ssrc = Ssrc(200);
+
+/// What reached each viewer's address, datagram by datagram.
+#[derive(Default)]
+struct Network {
+    delivered: BTreeMap<u16, Vec<Vec<u8>>>,
+    runs: Vec<usize>,
+    broken: bool,
+}
+
+impl RunSink for Network {
+    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> std::io::Result<()> {
+        if self.broken {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
+        self.runs.push(contents.len().div_ceil(segment));
+        let inbox = self.delivered.entry(path.remote.port()).or_default();
+        inbox.extend(contents.chunks(segment).map(<[u8]>::to_vec));
+        Ok(())
+    }
+}
+
+struct Scene {
+    fanout: Fanout,
+    stream: StreamId,
+    network: Network,
+    decrypters: BTreeMap<u16, Decrypter>,
+    now: Instant,
+    seq: u64,
+    time: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (mut fanout, stream) = (Fanout::new(), StreamId::random());
+        fanout.open_stream(stream);
+        Self {
+            fanout,
+            stream,
+            network: Network::default(),
+            decrypters: BTreeMap::new(),
+            now: Instant::now(),
+            seq: 0x1_0000,
+            time: 1 << 32,
+        }
+    }
+
+    fn joins(&mut self, port: u16, rtx: bool) -> (ViewerId, Arc<ViewerCounters>) {
+        let (viewer, counters) = (ViewerId::random(), Arc::<ViewerCounters>::default());
+        let track = |ssrc, payload_type, codec, rtx| Track { mid: "0".into(), codec, ssrc, payload_type, rtx };
+        let rtx = rtx.then_some(Rtx { ssrc: RTX, payload_type: 97 });
+        let tracks = NegotiatedTracks {
+            video: Some(track(VIDEO, 96, Codec::H264, rtx)),
+            audio: Some(track(AUDIO, 111, Codec::Opus, None)),
+            cname: "c".into(),
+        };
+        let new = NewViewer {
+            viewer,
+            stream: self.stream,
+            tracks,
+            sealer: Sealer::from_master(SrtpProfile::AeadAes128Gcm, &KEY, &SALT).unwrap(),
+            path: Path { remote: ([127, 0, 0, 1], port).into(), local: None },
+            counters: counters.clone(),
+        };
+        self.decrypters.insert(port, Decrypter::new(SrtpProfile::AeadAes128Gcm, &KEY, &SALT));
+        self.fanout.add_viewer(new, self.now, &mut self.network);
+        (viewer, counters)
+    }
+
+    fn frame(&mut self, kind: MediaKind, packets: u64, starts_keyframe: bool) {
+        self.now += Duration::from_millis(40);
+        self.time += 3_600;
+        let numbers = self.seq..self.seq + packets;
+        self.seq += packets;
+        let packets = numbers
+            .map(|seq| FramePacket {
+                seq: ExtSeq(seq),
+                marker: seq + 1 == self.seq,
+                payload: Bytes::from(vec![seq as u8; if seq + 1 == self.seq { 50 } else { 1_000 }]),
+            })
+            .collect();
+        let time = RtpTime(self.time);
+        let clock = ClockPoint { at: self.now, rtp: time };
+        let frame = Frame { kind, time, starts_keyframe, packets, arrived: self.now, clock };
+        self.fanout.on_frame(self.stream, &Arc::new(frame), self.now, &mut self.network);
+    }
+
+    /// Decrypted RTP that `port` received since the last call.
+    fn received(&mut self, port: u16) -> Vec<RtpPacket> {
+        let datagrams = self.network.delivered.remove(&port).unwrap_or_default();
+        let decrypter = self.decrypters.get_mut(&port).unwrap();
+        datagrams.iter().map(|d| RtpPacket::parse(Bytes::from(decrypter.rtp(d).unwrap())).unwrap()).collect()
+    }
+}
+
+fn seqs(packets: &[RtpPacket]) -> Vec<u16> {
+    packets.iter().map(|p| p.seq().0).collect()
+}
+
+fn consecutive(numbers: &[u16]) -> bool {
+    numbers.windows(2).all(|w| w[1] == w[0].wrapping_add(1))
+}
+
+#[test]
+fn every_viewer_gets_the_frame_under_its_own_numbers() {
+    let mut s = Scene::new();
+    s.joins(1, false);
+    s.joins(2, false);
+    s.frame(MediaKind::Video, 9, true);
+    for port in [1, 2] {
+        let got = s.received(port);
+        assert_eq!(got.len(), 9);
+        assert!(consecutive(&seqs(&got)));
+        assert!(got[0].seq().0 < 1 << 15, "the first number leaves no doubt about the roll-over count");
+        assert!(got.iter().all(|p| (p.payload_type(), p.ssrc()) == (96, VIDEO)));
+        assert!(got[8].marker() && got[8].payload().len() == 50);
+    }
+    // Eight full packets and the short last one are one run each.
+    assert_eq!(s.network.runs, [9, 9]);
+}
+
+#[test]
+fn a_viewer_starts_at_a_keyframe_and_sound_starts_at_once() {
+    let mut s = Scene::new();
+    s.joins(1, false);
+    s.frame(MediaKind::Video, 2, false);
+    assert!(s.received(1).is_empty());
+    s.frame(MediaKind::Audio, 1, false);
+    assert_eq!(s.received(1)[0].payload_type(), 111);
+    s.frame(MediaKind::Video, 2, true);
+    assert_eq!(s.received(1).len(), 2);
+}
+
+#[test]
+fn a_late_viewer_gets_the_group_at_once_compressed_and_then_live_frames() {
+    let mut s = Scene::new();
+    s.frame(MediaKind::Video, 3, true);
+    for _ in 0..10 {
+        s.frame(MediaKind::Video, 2, false);
+    }
+    s.joins(1, false);
+    let replay = s.received(1);
+    assert_eq!(replay.len(), 23);
+    assert!(consecutive(&seqs(&replay)));
+    let span = replay[22].timestamp().wrapping_sub(replay[0].timestamp());
+    assert_eq!(span, 900, "ten steps of a millisecond");
+    s.frame(MediaKind::Video, 1, false);
+    let live = s.received(1);
+    assert_eq!(live[0].seq().0, replay[22].seq().0.wrapping_add(1));
+    assert_eq!(live[0].timestamp().wrapping_sub(replay[22].timestamp()), 3_600);
+}
+
+#[test]
+fn a_lost_packet_comes_again_on_the_rtx_stream() {
+    let mut s = Scene::new();
+    let (viewer, counters) = s.joins(1, true);
+    s.frame(MediaKind::Video, 3, true);
+    let got = s.received(1);
+    s.fanout.retransmit(viewer, VIDEO, &[got[1].seq()], s.now, &mut s.network);
+    let again = s.received(1);
+    assert_eq!((again[0].payload_type(), again[0].ssrc(), again[0].timestamp()), (97, RTX, got[1].timestamp()));
+    assert_eq!(again[0].payload()[..2], got[1].seq().0.to_be_bytes());
+    assert_eq!(again[0].payload()[2..], got[1].payload()[..]);
+    assert_eq!(counters.retransmissions.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn without_rtx_a_lost_packet_comes_again_byte_for_byte() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, false);
+    s.frame(MediaKind::Video, 3, true);
+    let first = s.network.delivered[&1][1].clone();
+    let got = s.received(1);
+    s.fanout.retransmit(viewer, VIDEO, &[got[1].seq()], s.now, &mut s.network);
+    assert_eq!(s.network.delivered[&1], [first]);
+}
+
+#[test]
+fn what_was_never_sent_or_is_long_gone_is_not_resent() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, true);
+    s.frame(MediaKind::Video, 1, true);
+    let first = s.received(1)[0].seq();
+    s.fanout.retransmit(viewer, VIDEO, &[SeqNo(first.0 + 1), SeqNo(first.0.wrapping_sub(1))], s.now, &mut s.network);
+    assert!(s.received(1).is_empty());
+    for _ in 0..RING_PACKETS[0] {
+        s.frame(MediaKind::Video, 1, false);
+    }
+    s.received(1);
+    s.fanout.retransmit(viewer, VIDEO, &[first], s.now, &mut s.network);
+    assert!(s.received(1).is_empty());
+}
+
+#[test]
+fn retransmissions_have_a_budget() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, true);
+    s.frame(MediaKind::Video, 1, true);
+    let first = s.received(1)[0].seq();
+    s.fanout.retransmit(viewer, VIDEO, &vec![first; 5_000], s.now, &mut s.network);
+    assert_eq!(s.received(1).len(), 500);
+    s.fanout.retransmit(viewer, VIDEO, &[first], s.now + Duration::from_secs(1), &mut s.network);
+    assert_eq!(s.received(1).len(), 1);
+}
+
+#[test]
+fn a_lost_picture_is_cured_by_the_group_under_new_numbers_at_most_once_a_second() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, false);
+    s.frame(MediaKind::Video, 3, true);
+    let first = s.received(1);
+    s.fanout.restart_viewer(viewer, s.now, &mut s.network);
+    assert!(s.received(1).is_empty(), "the start was less than a second ago");
+    s.now += Duration::from_secs(1);
+    s.fanout.restart_viewer(viewer, s.now, &mut s.network);
+    let again = s.received(1);
+    assert_eq!(again.len(), 3);
+    assert_eq!(again[0].seq().0, first[2].seq().0.wrapping_add(1));
+    assert!(again[0].timestamp().wrapping_sub(first[2].timestamp()) < 1 << 31, "timestamps never step back");
+}
+
+#[test]
+fn sender_reports_of_both_tracks_share_one_clock() {
+    let mut s = Scene::new();
+    s.joins(1, false);
+    s.frame(MediaKind::Video, 1, true);
+    s.frame(MediaKind::Audio, 1, false);
+    let (video_packet, audio_packet) = {
+        let got = s.received(1);
+        (got[0].clone(), got[1].clone())
+    };
+    let wall = SystemTime::now();
+    s.now += Duration::from_millis(500);
+    s.fanout.tick(s.now, wall, &mut s.network);
+    let datagrams = s.network.delivered.remove(&1).unwrap();
+    let decrypter = s.decrypters.get_mut(&1).unwrap();
+    let reports: Vec<_> = datagrams
+        .iter()
+        .map(|d| {
+            let compound = decrypter.rtcp(d).unwrap();
+            let mut all = blocks(&compound).map(Result::unwrap);
+            let Some(RtcpBlock::SenderReport(info, _)) = all.next() else { panic!("no sender report") };
+            assert!(matches!(all.next(), Some(RtcpBlock::Other { packet_type: 202, .. })), "SDES follows");
+            info
+        })
+        .collect();
+    assert_eq!(reports.iter().map(|r| r.ssrc).collect::<Vec<_>>(), [VIDEO, AUDIO]);
+    assert_eq!(reports[0].ntp, reports[1].ntp);
+    // Video arrived 540 ms ago, sound 500 ms ago.
+    assert_eq!(reports[0].rtp_time.wrapping_sub(video_packet.timestamp()), 540 * 90);
+    assert_eq!(reports[1].rtp_time.wrapping_sub(audio_packet.timestamp()), 500 * 48);
+    s.fanout.tick(s.now, wall, &mut s.network);
+    assert!(!s.network.delivered.contains_key(&1), "the next is due in a second");
+}
+
+#[test]
+fn a_closed_viewer_gets_nothing_and_the_others_go_on() {
+    let mut s = Scene::new();
+    let (leaver, _) = s.joins(1, false);
+    let (_, flagged) = s.joins(2, false);
+    s.joins(3, false);
+    s.fanout.remove_viewer(leaver);
+    flagged.closed.store(true, Ordering::Relaxed);
+    s.fanout.tick(s.now, SystemTime::now(), &mut s.network);
+    s.network.delivered.clear();
+    s.frame(MediaKind::Video, 1, true);
+    assert_eq!(s.network.delivered.keys().collect::<Vec<_>>(), [&3]);
+}
+
+#[test]
+fn a_refused_run_is_counted_and_harms_nobody() {
+    let mut s = Scene::new();
+    let (_, counters) = s.joins(1, false);
+    s.network.broken = true;
+    s.frame(MediaKind::Video, 3, true);
+    s.network.broken = false;
+    s.frame(MediaKind::Video, 3, false);
+    assert_eq!(counters.refused_runs.load(Ordering::Relaxed), 1);
+    assert_eq!(s.received(1).len(), 3);
+}
+
+#[test]
+fn a_viewer_moves_to_the_address_that_ice_proved() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, false);
+    s.fanout.set_path(viewer, Path { remote: ([127, 0, 0, 1], 9).into(), local: None });
+    s.frame(MediaKind::Video, 1, true);
+    assert_eq!(s.network.delivered.keys().collect::<Vec<_>>(), [&9]);
+}
+
+#[test]
+fn more_than_two_to_the_sixteen_packets_decrypt_across_the_roll_over() {
+    let mut s = Scene::new();
+    s.joins(1, false);
+    s.frame(MediaKind::Video, 1, true);
+    let mut last = s.received(1)[0].seq();
+    for _ in 0..70_000 / 32 {
+        s.frame(MediaKind::Video, 32, false);
+        let got = s.received(1);
+        assert_eq!(got[0].seq().0, last.0.wrapping_add(1));
+        last = got[31].seq();
+    }
+}
