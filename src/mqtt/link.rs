@@ -6,12 +6,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rumqttc::{AsyncClient, ClientError, PublishOptions, QoS};
+use rumqttc::{AsyncClient, ClientError, PublishNotice, PublishOptions, QoS};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -229,13 +229,13 @@ impl Link {
     /// connection breaks or [`ACK_TIMEOUT`] has passed. Nothing is sent later, after an error, except that a
     /// message may already be on its way when the time runs out.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
-        let result = self.shared.publish(message).await;
-        let counters = &self.shared.counters;
-        match result {
-            Ok(()) => counters.published.fetch_add(1, Ordering::Relaxed),
-            Err(_) => counters.failed.fetch_add(1, Ordering::Relaxed),
-        };
-        result
+        self.submit(message).wait().await
+    }
+
+    /// Takes a place in the order of messages now; the acknowledgement can be awaited elsewhere.
+    pub(super) fn submit(&self, message: Message) -> Submitted {
+        let sent = Instant::now();
+        Submitted { notice: self.shared.submit(message), sent, shared: Arc::clone(&self.shared) }
     }
 
     /// The state of the connection, now and at every change.
@@ -249,6 +249,27 @@ impl Link {
     }
 }
 
+/// A message on its way to the broker.
+pub(super) struct Submitted {
+    notice: Result<PublishNotice, PublishError>,
+    sent: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Submitted {
+    /// Resolves as [`Link::publish`] does.
+    pub(super) async fn wait(self) -> Result<(), PublishError> {
+        let result = match self.notice {
+            Ok(notice) => self.shared.acknowledged(notice, self.sent).await,
+            Err(error) => Err(error),
+        };
+        let counters = &self.shared.counters;
+        let counter = if result.is_ok() { &counters.published } else { &counters.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+}
+
 /// What the handle and the driver have in common.
 pub(super) struct Shared {
     status: watch::Sender<LinkStatus>,
@@ -259,7 +280,7 @@ pub(super) struct Shared {
     /// peer would go unnoticed as long as somebody publishes.
     pub(super) overdue: Notify,
     overdue_since: Mutex<Option<Instant>>,
-    stopping: std::sync::atomic::AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl Shared {
@@ -271,11 +292,11 @@ impl Shared {
             counters: Counters::default(),
             overdue: Notify::new(),
             overdue_since: Mutex::new(None),
-            stopping: std::sync::atomic::AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }
     }
 
-    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+    fn submit(&self, message: Message) -> Result<PublishNotice, PublishError> {
         if message.payload.len() > MAX_PAYLOAD {
             return Err(PublishError::TooLarge(message.payload.len()));
         }
@@ -283,18 +304,19 @@ impl Shared {
             return Err(PublishError::ShuttingDown);
         }
         let client = lock(&self.client).clone().ok_or_else(|| self.not_connected())?;
-        let sent = Instant::now();
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(message.retain);
         let topic = message.topic.clone();
-        let notice = match client.try_publish_tracked(message.topic, message.payload, options) {
-            Ok(notice) => notice,
-            Err(ClientError::InvalidRequest(_)) => return Err(PublishError::InvalidTopic(topic)),
-            Err(ClientError::RequestChannelFull(_)) => return Err(PublishError::Busy),
-            Err(_) => return Err(self.not_connected()),
-        };
-        match tokio::time::timeout(ACK_TIMEOUT, notice.wait_completion_async()).await {
+        client.try_publish_tracked(message.topic, message.payload, options).map_err(|error| match error {
+            ClientError::InvalidRequest(_) => PublishError::InvalidTopic(topic),
+            ClientError::RequestChannelFull(_) => PublishError::Busy,
+            _ => self.not_connected(),
+        })
+    }
+
+    async fn acknowledged(&self, notice: PublishNotice, sent: Instant) -> Result<(), PublishError> {
+        match tokio::time::timeout_at(sent + ACK_TIMEOUT, notice.wait_completion_async()).await {
             Ok(Ok(())) => Ok(()),
-            // The driver drops the connection's state after it has set the status: the reason is there.
+            // The driver sets the status before it drops the connection's state: the reason is there.
             Ok(Err(_)) => Err(self.not_connected()),
             Err(_) => {
                 *lock(&self.overdue_since) = Some(sent);
