@@ -330,19 +330,18 @@ mod tests {
         }
     }
 
-    /// Replaces the value at every key, one after the other, by values of every type.
     #[test]
-    fn a_field_of_a_wrong_type_hides_no_other() {
-        let wrong = [json!(null), json!(true), json!([1]), json!({"x": 1}), json!(-0.0), json!(""), json!(1e308)];
+    fn a_field_of_a_wrong_type_counts_as_missing_and_hides_no_other() {
+        let wrong = [json!(null), json!(true), json!([1]), json!({"x": 1}), json!("")];
         for (kind, value) in examples() {
-            for key in value.as_object().unwrap().keys() {
+            // The status of a connection is the one field that must be there.
+            for key in value.as_object().unwrap().keys().filter(|key| *key != "status") {
+                let mut without = value.clone();
+                without.as_object_mut().unwrap().remove(key);
                 for replacement in &wrong {
                     let mut value = value.clone();
                     value[key] = replacement.clone();
-                    let changed = format!("{:?}", content(kind, &value));
-                    // Seven known fields at most; the replaced one (or its group of three) may be gone.
-                    let some = changed.matches("Some(").count();
-                    assert!(some >= 2, "{key}={replacement}: {changed}");
+                    assert_eq!(content(kind, &value), content(kind, &without), "{key}={replacement}");
                 }
             }
         }
