@@ -5,12 +5,10 @@ use std::sync::Arc;
 use honeycast::base::{CameraId, Shutdown};
 use honeycast::control::camera::{CameraCommand, CameraContent, CameraMessage, CommandKind};
 use honeycast::mqtt::{CameraLinkCounters, CameraLinkStats, TopicSettings, Topics, camera_link};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::support::mosquitto::{Mosquitto, Options};
-use crate::{Client, in_time, message, settings};
+use crate::{Client, fake, in_time, message, settings};
 
 const A: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
 const B: &str = "00000000000000000000000000000001";
@@ -99,12 +97,7 @@ async fn messages_of_cameras_arrive_and_bad_ones_are_counted_by_reason() {
 
 #[tokio::test]
 async fn an_acknowledgement_that_is_missing_delays_no_other_camera_and_fails_at_the_stop() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let broker = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        acknowledge_only(B, stream).await;
-    });
+    let (port, broker) = fake::serve_one(fake::Mood::AcknowledgeOnly(B)).await;
     let plane = Plane::start(port).await;
     let slow = plane.send(A, CommandKind::Play, "never acknowledged").await;
     let quick = plane.send(B, CommandKind::Play, "acknowledged").await;
@@ -126,37 +119,4 @@ async fn a_command_without_a_broker_is_answered_with_the_reason() {
     let answer = plane.send(A, CommandKind::Play, "{}").await;
     let words = in_time(answer).await.unwrap().unwrap_err();
     assert!(words.starts_with("not connected to the MQTT broker: "), "{words}");
-}
-
-/// The smallest broker: accepts everything, and acknowledges only messages whose topic names `camera`.
-async fn acknowledge_only(camera: &str, mut stream: TcpStream) {
-    loop {
-        let Ok(head) = stream.read_u8().await else { return };
-        let mut length = 0_usize;
-        for shift in [0, 7, 14, 21] {
-            let byte = stream.read_u8().await.unwrap();
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.unwrap();
-        match head >> 4 {
-            // CONNECT
-            1 => stream.write_all(&[0x20, 2, 0, 0]).await.unwrap(),
-            // PUBLISH with QoS 1: topic, then the packet identifier.
-            3 => {
-                let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-                if std::str::from_utf8(&body[2..end]).unwrap().contains(camera) {
-                    stream.write_all(&[0x40, 2, body[end], body[end + 1]]).await.unwrap();
-                }
-            }
-            // SUBSCRIBE with four filters.
-            8 => stream.write_all(&[0x90, 6, body[0], body[1], 1, 1, 1, 1]).await.unwrap(),
-            // DISCONNECT
-            14 => return,
-            other => panic!("unexpected packet type {other}"),
-        }
-    }
 }

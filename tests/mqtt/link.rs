@@ -7,7 +7,7 @@ use honeycast::base::Shutdown;
 use honeycast::mqtt::{Link, LinkError, PublishError};
 
 use crate::support::mosquitto::{Mosquitto, Options};
-use crate::{Client, in_time, message, retained, settings};
+use crate::{Client, fake, in_time, message, retained, settings};
 
 #[tokio::test]
 async fn a_published_message_comes_back_and_is_counted() {
@@ -189,4 +189,21 @@ async fn unusable_topics_are_refused_where_they_are_given() {
     let mut bad_will = settings(1, &[]);
     bad_will.last_will = Some(message("a/+", "x"));
     assert!(matches!(Link::start(bad_will, &shutdown), Err(LinkError::Topic(_))));
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_counted_and_leaves_the_link_usable() {
+    let (port, _broker) = fake::serve_one(fake::Mood::RefuseSubscriptions).await;
+    let client = Client::connected(settings(port, &["a/#", "b/#"])).await;
+    client.link.publish(message("a", "b")).await.unwrap();
+    assert_eq!(client.link.counters().refused_subscriptions, 2);
+}
+
+#[tokio::test]
+async fn a_broker_that_confirms_no_subscription_is_left() {
+    let (port, broker) = fake::serve_one(fake::Mood::IgnoreSubscriptions).await;
+    let client = Client::start(settings(port, &["a/#"]));
+    let reason = client.refusal().await;
+    assert!(reason.contains("does not confirm the subscriptions"), "{reason}");
+    in_time(broker).await.unwrap();
 }

@@ -1,11 +1,14 @@
 //! The MQTT link against real brokers: mosquitto as a process of its own, and the embedded one.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
 mod camera_link;
 #[cfg(feature = "embedded-broker")]
 mod embedded;
+mod fake;
 mod link;
 mod tls;
 
