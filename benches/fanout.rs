@@ -1,0 +1,154 @@
+//! The fan-out against its floor and against the naive way, in one group, so that the ratios can be read.
+//!
+//! One iteration sends one frame of 8 packets of 1,200 bytes to every viewer, over real UDP sockets on
+//! loopback. Throughput is packets: criterion's time per element is the cost of one forwarded packet.
+//!
+//! - `floor`: AES-128-GCM seal of a ready buffer and one segmented send per viewer; nothing else.
+//! - `honeycast`: the shard's own fan-out: map numbers, write headers, copy, seal, send.
+//! - `naive`: the same work, but a buffer and a `sendto` per packet.
+
+use std::hint::black_box;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use honeycast::base::udp::{RunSender, bind};
+use honeycast::base::{StreamId, ViewerId};
+use honeycast::egress::fanout::Fanout;
+use honeycast::egress::viewer::{NewViewer, Path, RunSink};
+use honeycast::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
+use honeycast::media::{ClockPoint, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
+use honeycast::webrtc::{Codec, NegotiatedTracks, Sealer, SrtpProfile, Track};
+
+const VIEWERS: [usize; 4] = [1, 10, 100, 500];
+const FRAME_PACKETS: u64 = 8;
+const PAYLOAD: usize = 1_200;
+/// Receivers never read: their small buffers fill and the kernel drops, the same for every contender.
+const RECEIVE_BUFFER: usize = 4 << 10;
+const SEND_BUFFER: usize = 4 << 20;
+
+struct Socket(RunSender);
+
+impl RunSink for Socket {
+    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> std::io::Result<()> {
+        self.0.send_run(path.remote, path.local, contents, segment)
+    }
+}
+
+fn sender() -> RunSender {
+    RunSender::new(bind(SocketAddr::from(([127, 0, 0, 1], 0)), RECEIVE_BUFFER, SEND_BUFFER).expect("bind"))
+        .expect("socket")
+}
+
+fn receivers(count: usize) -> (Vec<UdpSocket>, Vec<SocketAddr>) {
+    let sockets: Vec<_> = (0..count)
+        .map(|_| bind(SocketAddr::from(([127, 0, 0, 1], 0)), RECEIVE_BUFFER, RECEIVE_BUFFER).expect("bind"))
+        .collect();
+    let addresses = sockets.iter().map(|socket| socket.local_addr().expect("address")).collect();
+    (sockets, addresses)
+}
+
+fn sealer(viewer: usize) -> Sealer {
+    let mut key = [0x5a; 16];
+    key[..8].copy_from_slice(&(viewer as u64).to_be_bytes());
+    Sealer::from_master(SrtpProfile::AeadAes128Gcm, &key, &[3; 12]).expect("lengths fit")
+}
+
+fn header(seq: u64, timestamp: u32) -> [u8; FIXED_HEADER_LEN] {
+    let seq = SeqNo(seq as u16);
+    RtpHeader { payload_type: 96, marker: false, seq, timestamp, ssrc: Ssrc(1) }.to_bytes()
+}
+
+fn fanout(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fanout");
+    group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    for viewers in VIEWERS {
+        let (_sockets, addresses) = receivers(viewers);
+        group.throughput(Throughput::Elements(viewers as u64 * FRAME_PACKETS));
+
+        group.bench_function(BenchmarkId::new("floor", viewers), |b| {
+            let socket = sender();
+            let mut sealers: Vec<_> = (0..viewers).map(sealer).collect();
+            let segment = FIXED_HEADER_LEN + PAYLOAD + sealers[0].overhead();
+            let mut buffer = vec![0u8; segment * FRAME_PACKETS as usize];
+            let mut seq = 1u64;
+            b.iter(|| {
+                for (n, packet) in buffer.chunks_exact_mut(segment).enumerate() {
+                    packet[..FIXED_HEADER_LEN].copy_from_slice(&header(seq + n as u64, seq as u32));
+                }
+                for (sealer, to) in sealers.iter_mut().zip(&addresses) {
+                    for (n, packet) in buffer.chunks_exact_mut(segment).enumerate() {
+                        sealer.seal_rtp(packet, FIXED_HEADER_LEN, ExtSeq(seq + n as u64)).expect("sealed");
+                    }
+                    let _ = black_box(socket.send_run(*to, None, &buffer, segment));
+                }
+                seq += FRAME_PACKETS;
+            });
+        });
+
+        group.bench_function(BenchmarkId::new("honeycast", viewers), |b| {
+            let (mut fanout, stream, mut socket) = (Fanout::new(), StreamId::random(), Socket(sender()));
+            fanout.open_stream(stream);
+            let start = Instant::now();
+            for (n, to) in addresses.iter().enumerate() {
+                fanout.add_viewer(viewer(n, stream, *to), start, &mut socket);
+            }
+            let payload = Bytes::from(vec![0x41; PAYLOAD]);
+            let (mut seq, mut now) = (0x1_0000u64, start);
+            b.iter(|| {
+                now += Duration::from_millis(40);
+                let frame = frame(seq, now, &payload);
+                fanout.on_frame(stream, &frame, now, &mut socket);
+                seq += FRAME_PACKETS;
+            });
+        });
+
+        group.bench_function(BenchmarkId::new("naive", viewers), |b| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+            let mut sealers: Vec<_> = (0..viewers).map(sealer).collect();
+            let payload = vec![0x41; PAYLOAD];
+            let mut seq = 1u64;
+            b.iter(|| {
+                for (sealer, to) in sealers.iter_mut().zip(&addresses) {
+                    for n in seq..seq + FRAME_PACKETS {
+                        let mut packet = Vec::with_capacity(FIXED_HEADER_LEN + PAYLOAD + sealer.overhead());
+                        packet.extend_from_slice(&header(n, seq as u32));
+                        packet.extend_from_slice(&payload);
+                        packet.resize(packet.len() + sealer.overhead(), 0);
+                        sealer.seal_rtp(&mut packet, FIXED_HEADER_LEN, ExtSeq(n)).expect("sealed");
+                        let _ = black_box(socket.send_to(&packet, to));
+                    }
+                }
+                seq += FRAME_PACKETS;
+            });
+        });
+    }
+    group.finish();
+}
+
+fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
+    let video = Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None };
+    NewViewer {
+        viewer: ViewerId::random(),
+        stream,
+        tracks: NegotiatedTracks { video: Some(video), audio: None, cname: "bench".into() },
+        sealer: sealer(n),
+        path: Path { remote, local: None },
+        counters: Arc::default(),
+    }
+}
+
+/// A keyframe each time, so that the group of pictures does not grow.
+fn frame(seq: u64, now: Instant, payload: &Bytes) -> Arc<Frame> {
+    let packets = (seq..seq + FRAME_PACKETS)
+        .map(|n| FramePacket { seq: ExtSeq(n), marker: n + 1 == seq + FRAME_PACKETS, payload: payload.clone() })
+        .collect();
+    let time = RtpTime((1 << 32) + seq * 450);
+    let clock = ClockPoint { at: now, rtp: time };
+    Arc::new(Frame { kind: MediaKind::Video, time, starts_keyframe: true, packets, arrived: now, clock })
+}
+
+criterion_group!(benches, fanout);
+criterion_main!(benches);
