@@ -16,6 +16,9 @@ mod sealer;
 mod session;
 mod viewer_rtcp;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, LocalCandidate, RejectedSection};
 pub use certificate::{Fingerprint, Identity, IdentityError, InvalidFingerprint};
 pub use ice::request_ufrag;
