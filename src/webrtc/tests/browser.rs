@@ -265,6 +265,20 @@ impl World {
         }
     }
 
+    /// Only the browser's retransmission timer runs out, as with Chromium, which starts at 50 ms.
+    pub(super) fn browser_repeats(&mut self) {
+        let due = self.endpoint.poll_timeout(&SERVER).unwrap();
+        self.endpoint.handle_timeout(SERVER, due).unwrap();
+        for datagram in self.browser_datagrams() {
+            self.send(&datagram);
+        }
+    }
+
+    /// Loses what the session has queued for the browser; gives the number of datagrams.
+    pub(super) fn lose_to_browser(&mut self) -> usize {
+        self.to_browser.drain(..).count()
+    }
+
     /// Delivers what the session has queued for the browser.
     pub(super) fn flush_to_browser(&mut self) {
         self.take_outputs();

@@ -122,6 +122,29 @@ fn a_handshake_survives_a_third_of_all_datagrams_lost() {
 }
 
 #[test]
+fn a_lost_flight_is_sent_again_as_soon_as_the_browser_repeats_its_own() {
+    // The library alone forgets its timer here and both sides wait for ever.
+    let mut world = World::new(&Habits::default());
+    world.check(false);
+    let [hello] = &world.browser_datagrams()[..] else { panic!() };
+    world.send(hello);
+    world.flush_to_browser();
+    let [second_hello] = &world.browser_datagrams()[..] else { panic!() };
+    world.send(second_hello);
+    let flight = world.lose_to_browser();
+    assert!(flight > 0);
+    for _ in 0..3 {
+        world.browser_repeats();
+        assert_eq!(world.lose_to_browser(), flight);
+        assert!(world.session.poll_timeout().unwrap() < world.now + CONSENT_LIFETIME, "our own timer still runs");
+    }
+    world.browser_repeats();
+    world.run(&mut |_| false);
+    assert_eq!((world.connected, world.closed.len()), (1, 0));
+    media_flows(&mut world);
+}
+
+#[test]
 fn a_browser_that_falls_silent_in_the_handshake_is_given_up() {
     let mut world = World::new(&Habits::default());
     world.check(false);
