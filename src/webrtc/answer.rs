@@ -64,7 +64,7 @@ pub(super) struct Local<'a> {
     pub(super) audio: Option<&'a Track>,
 }
 
-/// Writes the answer. `track` gives the track of an accepted section by its kind.
+/// Writes the answer.
 pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<'_>) -> Answer {
     let candidates = candidate_lines(local.candidates);
     let sections: Vec<_> = offer.sections.iter().zip(&negotiated.sections).collect();

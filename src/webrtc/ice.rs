@@ -38,7 +38,6 @@ pub(super) struct IceLite {
     username: String,
     proven: Vec<(SocketAddr, Instant)>,
     path: Option<SocketAddr>,
-    nominated: bool,
     heard: Instant,
 }
 
@@ -74,7 +73,6 @@ impl IceLite {
             username,
             proven: Vec::new(),
             path: None,
-            nominated: false,
             heard: now,
         }
     }
@@ -122,11 +120,11 @@ impl IceLite {
             let response = self.respond(&request, vec![Box::new(BINDING_ERROR), Box::new(CODE_ROLE_CONFLICT)])?;
             return Ok(Answered { response, new_path: None });
         }
-        let mapped = XorMappedAddress { ip: source.ip(), port: source.port() };
+        // A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d; they know themselves by a.b.c.d.
+        let mapped = XorMappedAddress { ip: source.ip().to_canonical(), port: source.port() };
         let response = self.respond(&request, vec![Box::new(BINDING_SUCCESS), Box::new(mapped)])?;
         self.prove(source, now);
         let nominates = find(&request, ATTR_USE_CANDIDATE).is_some();
-        self.nominated |= nominates;
         let moves = (nominates || self.path.is_none()) && self.path != Some(source);
         if moves {
             self.path = Some(source);
@@ -266,7 +264,8 @@ pub(super) mod tests {
 
     #[test]
     fn an_authenticated_check_is_answered_with_the_senders_address() {
-        for source in [address(5000), "[2001:db8::7]:6000".parse().unwrap()] {
+        let sources = ["127.0.0.1:5000", "[2001:db8::7]:6000", "[::ffff:192.0.2.7]:7000"];
+        for source in sources.map(|text| text.parse::<SocketAddr>().unwrap()) {
             let (mut ice, now) = responder();
             let request = good(&ice, &[ATTR_ICE_CONTROLLING]);
             assert_eq!(request_ufrag(&request).as_deref(), Some(ice.local_ufrag()));
@@ -276,7 +275,7 @@ pub(super) mod tests {
             assert_eq!(response.transaction_id.0, request[8..20]);
             let mut mapped = XorMappedAddress::default();
             mapped.get_from(&response).unwrap();
-            assert_eq!(SocketAddr::new(mapped.ip, mapped.port), source);
+            assert_eq!((mapped.ip, mapped.port), (source.ip().to_canonical(), source.port()));
             assert_eq!(answered.new_path, Some(source));
             assert!(ice.is_proven(source, now));
         }
