@@ -64,7 +64,7 @@ pub(super) struct Local<'a> {
     pub(super) audio: Option<&'a Track>,
 }
 
-/// Writes the answer. `track` gives the track of an accepted section by its kind.
+/// Writes the answer.
 pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<'_>) -> Answer {
     let candidates = candidate_lines(local.candidates);
     let sections: Vec<_> = offer.sections.iter().zip(&negotiated.sections).collect();
@@ -205,5 +205,137 @@ impl Lines {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing into a string cannot fail.
         let _ = write!(self.0, "{line}\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::webrtc::{Identity, Session, SessionConfig};
+
+    const CHROMIUM: &str = include_str!("../../tests/data/offer-chromium.sdp");
+    const FIREFOX: &str = include_str!("../../tests/data/offer-firefox-shaped.sdp");
+    const SAFARI: &str = include_str!("../../tests/data/offer-safari-shaped.sdp");
+
+    fn answer(offer: &str) -> (Session, Answer) {
+        let candidates =
+            ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate { ip: ip.parse().unwrap(), port: 8189 });
+        let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: candidates.to_vec() };
+        Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, Some("42e01f"), Instant::now()).unwrap()
+    }
+
+    /// The lines of each section; the session level first.
+    fn sections(sdp: &str) -> Vec<Vec<&str>> {
+        let mut all = vec![vec![]];
+        for line in sdp.split_terminator("\r\n") {
+            if line.starts_with("m=") {
+                all.push(vec![]);
+            }
+            all.last_mut().unwrap().push(line);
+        }
+        all
+    }
+
+    fn has(section: &[&str], line: &str) -> bool {
+        section.contains(&line)
+    }
+
+    #[test]
+    fn every_offer_gets_an_answer_that_the_library_parses() {
+        for offer in [CHROMIUM, FIREFOX, SAFARI] {
+            let (_, answer) = answer(offer);
+            assert!(answer.sdp.lines().count() > 20 && !answer.sdp.replace("\r\n", "").contains(['\r', '\n']));
+            let offered = ParsedOffer::parse(offer).unwrap();
+            let parsed = ParsedOffer::parse(&answer.sdp).unwrap();
+            let mids =
+                |o: &ParsedOffer| o.sections.iter().map(|s| (s.media.clone(), s.mid.clone())).collect::<Vec<_>>();
+            assert_eq!(mids(&parsed), mids(&offered), "same sections in the same order");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_chromium_has_all_lines_that_it_needs() {
+        let (session, answer) = answer(CHROMIUM);
+        let tracks = session.tracks();
+        let video = tracks.video.as_ref().unwrap();
+        let (media, rtx) = (video.ssrc, video.rtx.unwrap());
+        let all = sections(&answer.sdp);
+        assert!(has(&all[0], "a=group:BUNDLE 0 1") && has(&all[0], "a=ice-lite"));
+        for line in [
+            "m=video 8189 UDP/TLS/RTP/SAVPF 108 109",
+            "c=IN IP4 192.0.2.10",
+            "a=mid:0",
+            "a=setup:passive",
+            "a=sendonly",
+            "a=msid:honeycast honeycast-video",
+            "a=rtcp-mux",
+            "a=rtcp-rsize",
+            "a=rtpmap:108 H264/90000",
+            "a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+            "a=rtcp-fb:108 nack",
+            "a=rtcp-fb:108 nack pli",
+            "a=rtcp-fb:108 ccm fir",
+            "a=rtcp-fb:108 goog-remb",
+            "a=rtpmap:109 rtx/90000",
+            "a=fmtp:109 apt=108",
+            &format!("a=ssrc-group:FID {media} {}", rtx.ssrc),
+            &format!("a=ssrc:{media} cname:{}", tracks.cname),
+            &format!("a=ssrc:{} cname:{}", rtx.ssrc, tracks.cname),
+            &format!("a=ice-ufrag:{}", session.local_ufrag()),
+            "a=candidate:1 1 udp 2130706431 192.0.2.10 8189 typ host",
+            "a=candidate:2 1 udp 2130706175 2001:db8::10 8189 typ host",
+            "a=end-of-candidates",
+        ] {
+            assert!(has(&all[1], line), "{line} is not in {:#?}", all[1]);
+        }
+        assert!(!answer.sdp.contains("transport-cc") && !answer.sdp.contains("extmap"));
+        assert_eq!(answer.sdp.matches("a=fingerprint:sha-256 ").count(), 2, "one a section");
+        assert!(has(&all[2], "a=msid:honeycast honeycast-audio") && has(&all[2], "a=rtpmap:111 opus/48000/2"));
+        assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 2));
+        assert_eq!(answer.rejected, []);
+    }
+
+    #[test]
+    fn sendrecv_is_answered_sendonly_with_the_offers_payload_types() {
+        let (session, answer) = answer(FIREFOX);
+        let all = sections(&answer.sdp);
+        assert!(all[1..].iter().all(|s| has(s, "a=sendonly")));
+        assert!(has(&all[1], "m=audio 8189 UDP/TLS/RTP/SAVPF 109"));
+        assert!(has(&all[2], "m=video 8189 UDP/TLS/RTP/SAVPF 126 127"));
+        assert_eq!(session.tracks().video.as_ref().unwrap().rtx.unwrap().payload_type, 127);
+        assert_eq!((answer.mid.as_str(), answer.m_line_index), ("0", 0));
+    }
+
+    #[test]
+    fn a_rejected_section_has_port_0_and_still_ice_and_dtls_lines() {
+        let (_, answer) = answer(SAFARI);
+        let all = sections(&answer.sdp);
+        let data = &all[3];
+        assert_eq!(data[0], "m=application 0 UDP/DTLS/SCTP webrtc-datachannel");
+        for start in
+            ["a=mid:2", "a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 ", "a=setup:passive", "a=sctp-port:5000"]
+        {
+            assert!(data.iter().any(|line| line.starts_with(start)), "{start}");
+        }
+        assert!(!data.iter().any(|line| line.starts_with("a=candidate")));
+        assert!(has(&all[0], "a=group:BUNDLE 0 1"));
+        assert_eq!(answer.rejected.len(), 1);
+        assert_eq!((answer.rejected[0].m_line_index, answer.rejected[0].media.as_str()), (2, "application"));
+    }
+
+    #[test]
+    fn a_rejected_track_keeps_its_rtpmap_lines() {
+        let (_, answer) = answer(&CHROMIUM.replace("opus/48000/2", "opus/48000/1"));
+        let audio = &sections(&answer.sdp)[2];
+        assert_eq!(audio[0], "m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126");
+        assert!(has(audio, "a=rtpmap:0 PCMU/8000") && has(audio, "a=inactive") && has(audio, "a=rtcp-mux"));
+    }
+
+    #[test]
+    fn a_passive_offer_is_answered_active() {
+        let (_, answer) = answer(&CHROMIUM.replace("a=setup:actpass", "a=setup:passive"));
+        assert_eq!(answer.sdp.matches("a=setup:active\r\n").count(), 2);
     }
 }

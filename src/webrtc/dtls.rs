@@ -15,7 +15,7 @@ use rtc_shared::error::Error;
 
 use super::certificate::{Fingerprint, Identity};
 use super::keys::{SessionKeys, SrtpProfile};
-use super::record::{HelloBuffer, RecordError, RecordGuard};
+use super::record::{HelloBuffer, RecordError, RecordGuard, plain_messages};
 use super::sealer::KeySetupError;
 
 /// The endpoint keys associations by remote address, a session follows its peer's: so every endpoint
@@ -63,6 +63,7 @@ pub(super) struct Dtls {
     peer: Arc<PeerCheck>,
     guard: RecordGuard,
     state: State,
+    flights: Flights,
     transmits: VecDeque<Vec<u8>>,
     events: VecDeque<DtlsEvent>,
 }
@@ -75,6 +76,42 @@ enum State {
     Handshake(Box<Endpoint>, DtlsRole),
     Connected(Box<Endpoint>),
     Over,
+}
+
+/// Which of the peer's messages our last flight has answered.
+///
+/// The library forgets its retransmission timer when it reads a message that it has answered already: if
+/// our flight is lost and the peer repeats its own, both sides wait for ever. So repetitions are not given
+/// to it, but answered here with the flight that was lost, as RFC 6347 §4.2.4 wants.
+#[derive(Default)]
+struct Flights {
+    /// One above the highest message number read.
+    read_below: u16,
+    /// One above the highest message number answered.
+    answered_below: u16,
+    last: Vec<Vec<u8>>,
+}
+
+impl Flights {
+    /// Whether a datagram only repeats what was answered; then also whether it starts a repetition.
+    fn repeats(&self, datagram: &[u8]) -> Option<bool> {
+        plain_messages(datagram).filter(|messages| messages.highest < self.answered_below).map(|m| m.begins)
+    }
+
+    fn on_read(&mut self, datagram: &[u8]) {
+        if let Some(messages) = plain_messages(datagram) {
+            self.read_below = self.read_below.max(messages.highest + 1);
+        }
+    }
+
+    fn on_sent(&mut self, flight: &[Vec<u8>]) {
+        let Some(first) = flight.first() else { return };
+        // A HelloVerifyRequest answers the first ClientHello, and the library sends it once more when it has
+        // read a part of the second. Every other flight is sent when the peer's is complete.
+        let verifies_hello = plain_messages(first).is_some_and(|messages| messages.verifies_hello);
+        self.answered_below = if verifies_hello { 1 } else { self.read_below };
+        self.last = flight.to_vec();
+    }
 }
 
 /// Shared with the library's certificate callback.
@@ -116,6 +153,7 @@ impl Dtls {
             peer: Arc::new(peer),
             guard: RecordGuard::default(),
             state,
+            flights: Flights::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -157,7 +195,13 @@ impl Dtls {
                     self.begin(hello.profile, &hello.datagrams, now);
                 }
             }
-            State::Handshake(..) | State::Connected(_) => self.read(datagram, now),
+            State::Handshake(..) => match self.flights.repeats(datagram) {
+                Some(true) => self.transmits.extend(self.flights.last.iter().cloned()),
+                Some(false) => {}
+                None => self.read(datagram, now),
+            },
+            // Here the library does it itself: a repeated Finished makes it repeat its own.
+            State::Connected(_) => self.read(datagram, now),
         }
         Ok(())
     }
@@ -245,6 +289,7 @@ impl Dtls {
             State::Connected(endpoint) => (endpoint, true),
             _ => return,
         };
+        self.flights.on_read(datagram);
         let result = endpoint.read(now, PEER, None, BytesMut::from(datagram));
         self.collect_transmits();
         match result {
@@ -267,6 +312,7 @@ impl Dtls {
                         return;
                     };
                     self.state = State::Connected(endpoint);
+                    self.flights.last.clear();
                     self.events.push_back(DtlsEvent::Connected(Box::new(keys), profile));
                 }
                 Err(event) => self.end(event),
@@ -310,9 +356,10 @@ impl Dtls {
 
     fn collect_transmits(&mut self) {
         if let State::Handshake(endpoint, _) | State::Connected(endpoint) = &mut self.state {
-            while let Some(transmit) = endpoint.poll_transmit() {
-                self.transmits.push_back(transmit.message.to_vec());
-            }
+            let flight: Vec<_> =
+                std::iter::from_fn(|| endpoint.poll_transmit()).map(|transmit| transmit.message.to_vec()).collect();
+            self.flights.on_sent(&flight);
+            self.transmits.extend(flight);
         }
     }
 }

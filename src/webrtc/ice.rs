@@ -38,7 +38,6 @@ pub(super) struct IceLite {
     username: String,
     proven: Vec<(SocketAddr, Instant)>,
     path: Option<SocketAddr>,
-    nominated: bool,
     heard: Instant,
 }
 
@@ -74,7 +73,6 @@ impl IceLite {
             username,
             proven: Vec::new(),
             path: None,
-            nominated: false,
             heard: now,
         }
     }
@@ -122,11 +120,11 @@ impl IceLite {
             let response = self.respond(&request, vec![Box::new(BINDING_ERROR), Box::new(CODE_ROLE_CONFLICT)])?;
             return Ok(Answered { response, new_path: None });
         }
-        let mapped = XorMappedAddress { ip: source.ip(), port: source.port() };
+        // A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d; they know themselves by a.b.c.d.
+        let mapped = XorMappedAddress { ip: source.ip().to_canonical(), port: source.port() };
         let response = self.respond(&request, vec![Box::new(BINDING_SUCCESS), Box::new(mapped)])?;
         self.prove(source, now);
         let nominates = find(&request, ATTR_USE_CANDIDATE).is_some();
-        self.nominated |= nominates;
         let moves = (nominates || self.path.is_none()) && self.path != Some(source);
         if moves {
             self.path = Some(source);
@@ -201,4 +199,204 @@ fn find(message: &Message, wanted: AttrType) -> Option<&RawAttribute> {
 /// Letters and digits from the thread's cryptographic generator, which the system seeds.
 pub(super) fn random_text(len: usize) -> String {
     rand::rng().sample_iter(Alphanumeric).take(len).map(char::from).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY};
+    use stun::error_code::ErrorCodeAttribute;
+    use stun::message::{BINDING_REQUEST, Getter, TransactionId};
+    use stun::textattrs::TextAttribute;
+
+    const REMOTE_UFRAG: &str = "Gzmx";
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn responder() -> (IceLite, Instant) {
+        let now = Instant::now();
+        (IceLite::new(Identity::generate().unwrap(), REMOTE_UFRAG, now), now)
+    }
+
+    /// A check as browsers send it, with further attributes before MESSAGE-INTEGRITY.
+    pub(in crate::webrtc) fn check(username: &str, pwd: &str, extra: &[AttrType]) -> Vec<u8> {
+        let provider = rtc_crypto::default_provider().unwrap();
+        let raw = |typ, value: &[u8]| RawAttribute { typ, length: 0, value: value.to_vec() };
+        let mut setters: Vec<Box<dyn Setter + '_>> = vec![
+            Box::new(BINDING_REQUEST),
+            Box::new(TransactionId::new()),
+            Box::new(TextAttribute::new(ATTR_USERNAME, username.to_owned())),
+            Box::new(raw(ATTR_PRIORITY, &[110, 0, 30, 255])),
+        ];
+        for typ in extra {
+            let value: &[u8] = if *typ == ATTR_USE_CANDIDATE { &[] } else { &[1, 2, 3, 4, 5, 6, 7, 8] };
+            setters.push(Box::new(raw(*typ, value)));
+        }
+        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(pwd.to_owned(), provider.crypto());
+        setters.push(Box::new(integrity));
+        setters.push(Box::new(FINGERPRINT));
+        let mut message = Message::new();
+        message.build(&setters).unwrap();
+        message.raw
+    }
+
+    fn good(ice: &IceLite, extra: &[AttrType]) -> Vec<u8> {
+        check(&ice.username, &ice.local_pwd, extra)
+    }
+
+    fn decoded(response: &[u8], ice: &IceLite) -> Message {
+        let mut message = parse(response).unwrap();
+        let provider = rtc_crypto::default_provider().unwrap();
+        MessageIntegrity::check(&mut message, ice.local_pwd.as_bytes(), provider.crypto()).unwrap();
+        assert_eq!(message.attributes.0.last().unwrap().typ, ATTR_FINGERPRINT);
+        message
+    }
+
+    #[test]
+    fn credentials_are_long_and_new_each_time() {
+        let ((first, _), (second, _)) = (responder(), responder());
+        assert_eq!((first.local_ufrag().len(), first.local_pwd().len()), (16, 24));
+        assert_ne!(first.local_ufrag(), second.local_ufrag());
+        assert_ne!(first.local_pwd(), second.local_pwd());
+    }
+
+    #[test]
+    fn an_authenticated_check_is_answered_with_the_senders_address() {
+        let sources = ["127.0.0.1:5000", "[2001:db8::7]:6000", "[::ffff:192.0.2.7]:7000"];
+        for source in sources.map(|text| text.parse::<SocketAddr>().unwrap()) {
+            let (mut ice, now) = responder();
+            let request = good(&ice, &[ATTR_ICE_CONTROLLING]);
+            assert_eq!(request_ufrag(&request).as_deref(), Some(ice.local_ufrag()));
+            let answered = ice.handle(source, &request, now).unwrap();
+            let response = decoded(&answered.response, &ice);
+            assert_eq!(response.typ, BINDING_SUCCESS);
+            assert_eq!(response.transaction_id.0, request[8..20]);
+            let mut mapped = XorMappedAddress::default();
+            mapped.get_from(&response).unwrap();
+            assert_eq!((mapped.ip, mapped.port), (source.ip().to_canonical(), source.port()));
+            assert_eq!(answered.new_path, Some(source));
+            assert!(ice.is_proven(source, now));
+        }
+    }
+
+    #[test]
+    fn the_path_follows_every_nomination_and_nothing_else_after_the_first() {
+        let (mut ice, now) = responder();
+        let mut path_after = |port, extra: &[AttrType]| {
+            let request = good(&ice, extra);
+            (ice.handle(address(port), &request, now).unwrap().new_path, ice.path())
+        };
+        assert_eq!(path_after(1, &[]), (Some(address(1)), Some(address(1))));
+        assert_eq!(path_after(2, &[]), (None, Some(address(1))));
+        assert_eq!(path_after(2, &[ATTR_USE_CANDIDATE]), (Some(address(2)), Some(address(2))));
+        assert_eq!(path_after(2, &[ATTR_USE_CANDIDATE]), (None, Some(address(2))));
+        assert_eq!(path_after(1, &[]), (None, Some(address(2))));
+        assert_eq!(path_after(1, &[ATTR_USE_CANDIDATE]), (Some(address(1)), Some(address(1))));
+    }
+
+    #[test]
+    fn wrong_credentials_change_nothing() {
+        let (mut ice, now) = responder();
+        let (user, pwd) = (ice.username.clone(), ice.local_pwd.clone());
+        let later = now + Duration::from_secs(5);
+        for request in [
+            check(&user, "wrong", &[ATTR_USE_CANDIDATE]),
+            check(&user, "wrong", &[ATTR_ICE_CONTROLLED]),
+            check(&user, "", &[]),
+            check("someone:else", &pwd, &[ATTR_USE_CANDIDATE]),
+            check(ice.local_ufrag(), &pwd, &[]),
+            check(&format!("{user}x"), &pwd, &[]),
+        ] {
+            assert_eq!(ice.handle(address(1), &request, later), Err(StunError::Unauthenticated));
+        }
+        assert_eq!((ice.path(), ice.consent_ends()), (None, now + CONSENT_LIFETIME));
+        assert!(!ice.is_proven(address(1), later));
+    }
+
+    #[test]
+    fn a_controlled_peer_is_told_to_switch_and_proves_nothing() {
+        let (mut ice, now) = responder();
+        let request = good(&ice, &[ATTR_ICE_CONTROLLED, ATTR_USE_CANDIDATE]);
+        let answered = ice.handle(address(1), &request, now).unwrap();
+        let response = decoded(&answered.response, &ice);
+        assert_eq!(response.typ, BINDING_ERROR);
+        let mut code = ErrorCodeAttribute::default();
+        code.get_from(&response).unwrap();
+        assert_eq!((code.code.0, answered.new_path, ice.path()), (487, None, None));
+    }
+
+    #[test]
+    fn attributes_behind_message_integrity_are_not_believed() {
+        let (mut ice, now) = responder();
+        ice.handle(address(1), &good(&ice, &[]).clone(), now).unwrap();
+        // Replays a check from elsewhere with a nomination hung on after the signature.
+        let mut message = Message::new();
+        message.unmarshal_binary(&good(&ice, &[])).unwrap();
+        message.raw.truncate(message.raw.len() - 8);
+        message.length -= 8;
+        message.attributes.0.pop();
+        message.add(ATTR_USE_CANDIDATE, &[]);
+        FINGERPRINT.add_to(&mut message).unwrap();
+        let answered = ice.handle(address(2), &message.raw, now).unwrap();
+        assert_eq!((answered.new_path, ice.path()), (None, Some(address(1))));
+    }
+
+    #[test]
+    fn indications_and_responses_are_not_answered() {
+        let (mut ice, now) = responder();
+        let request = good(&ice, &[]);
+        let answered = ice.handle(address(1), &request, now).unwrap();
+        assert_eq!(ice.handle(address(1), &answered.response, now), Err(StunError::NotARequest));
+        assert_eq!(request_ufrag(&answered.response), None);
+    }
+
+    #[test]
+    fn no_truncation_or_flipped_bit_is_answered() {
+        let (mut ice, now) = responder();
+        let request = good(&ice, &[ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE]);
+        for len in 0..request.len() {
+            assert!(ice.handle(address(1), &request[..len], now).is_err(), "{len}");
+            let _ = request_ufrag(&request[..len]);
+        }
+        // Without its type FINGERPRINT is an unknown attribute behind MESSAGE-INTEGRITY, to be ignored.
+        let fingerprint_type = (request.len() - 8) * 8..(request.len() - 6) * 8;
+        for bit in (0..request.len() * 8).filter(|bit| !fingerprint_type.contains(bit)) {
+            let mut flipped = request.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(ice.handle(address(1), &flipped, now).is_err(), "bit {bit}");
+            let _ = request_ufrag(&flipped);
+        }
+        let longer = [request, vec![0; 4]].concat();
+        assert_eq!(ice.handle(address(1), &longer, now), Err(StunError::Malformed));
+        assert_eq!(ice.path(), None);
+    }
+
+    #[test]
+    fn an_odd_message_integrity_is_refused() {
+        // The library computes where the attribute begins from its *assumed* length.
+        let (mut ice, now) = responder();
+        for len in [0, 4, 16, 19, 21, 24, 40] {
+            let mut message = Message::new();
+            message.build(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())]).unwrap();
+            message.add(ATTR_MESSAGE_INTEGRITY, &vec![0; len]);
+            message.add(ATTR_MESSAGE_INTEGRITY, &[]);
+            assert_eq!(ice.handle(address(1), &message.raw, now), Err(StunError::Unauthenticated), "{len}");
+        }
+    }
+
+    #[test]
+    fn proven_addresses_are_few_and_get_old() {
+        let (mut ice, now) = responder();
+        let request = good(&ice, &[]);
+        for port in 1..=100 {
+            ice.handle(address(port), &request, now + Duration::from_millis(u64::from(port))).unwrap();
+        }
+        let now = now + Duration::from_millis(100);
+        assert_eq!(ice.proven.len(), MAX_PROVEN);
+        assert!(ice.is_proven(address(1), now), "the path stays");
+        assert!(ice.is_proven(address(100), now) && !ice.is_proven(address(2), now));
+        assert!(!ice.is_proven(address(100), now + CONSENT_LIFETIME));
+    }
 }

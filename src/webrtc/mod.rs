@@ -20,6 +20,9 @@ mod session;
 pub(crate) mod testing;
 mod viewer_rtcp;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{Answer, LocalCandidate, RejectedSection};
 pub use certificate::{Fingerprint, Identity, IdentityError, InvalidFingerprint};
 pub use ice::request_ufrag;

@@ -14,7 +14,7 @@ pub const MAX_SECTIONS: usize = 16;
 pub const MAX_FORMATS: usize = 128;
 /// Most attribute lines taken in one section.
 pub const MAX_ATTRIBUTES: usize = 1024;
-/// Longest mid, ICE user fragment or fingerprint list entry that is kept, in bytes (RFC 8839 §5.4).
+/// Longest mid and ICE user fragment taken, in bytes (RFC 8839 §5.4).
 pub const MAX_TOKEN_LEN: usize = 256;
 
 /// Why an offer cannot be used, in words for the person at the other end.
@@ -49,9 +49,6 @@ pub enum OfferError {
     /// `a=setup` with a value that no session can start from.
     #[error("the offer's setup attribute is {0:?}; actpass, active or passive is needed")]
     Setup(String),
-    /// Keys or random numbers could not be made; not the offer's fault.
-    #[error("internal error: {0}")]
-    Internal(String),
 }
 
 /// A validated offer.

@@ -15,6 +15,7 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 const CLIENT_HELLO: u8 = 1;
+const HELLO_VERIFY_REQUEST: u8 = 3;
 const EXTENSION_USE_SRTP: u16 = 14;
 const ALERT_WARNING: u8 = 1;
 const CLOSE_NOTIFY: u8 = 0;
@@ -75,6 +76,34 @@ impl RecordGuard {
         self.early_records += early;
         Ok(())
     }
+}
+
+/// The plaintext handshake messages in a datagram that passed [`RecordGuard::check`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Messages {
+    /// The highest message number.
+    pub(super) highest: u16,
+    /// Whether a message begins here.
+    pub(super) begins: bool,
+    /// Whether one of them is a HelloVerifyRequest.
+    pub(super) verifies_hello: bool,
+}
+
+/// Looks at a datagram that consists of plaintext handshake messages and nothing else.
+pub(super) fn plain_messages(datagram: &[u8]) -> Option<Messages> {
+    let mut found: Option<Messages> = None;
+    for record in records(datagram) {
+        let record = record.ok().filter(|r| r.epoch == 0 && r.content_type == HANDSHAKE)?;
+        for fragment in fragments_of(record.body).flatten() {
+            let before = found.unwrap_or(Messages { highest: 0, begins: false, verifies_hello: false });
+            found = Some(Messages {
+                highest: before.highest.max(fragment.number),
+                begins: before.begins || fragment.offset == 0,
+                verifies_hello: before.verifies_hello || fragment.message_type == HELLO_VERIFY_REQUEST,
+            });
+        }
+    }
+    found
 }
 
 /// A plaintext alert that ends the handshake: fatal, or close_notify. The library takes every other one
@@ -314,6 +343,17 @@ mod tests {
             assert!(buffer.datagrams.len() <= MAX_HELLO_DATAGRAMS);
         }
         assert!(buffer.push(&fragment(body.len(), 0, 0, &body)).is_some());
+    }
+
+    #[test]
+    fn only_plaintext_handshake_messages_are_told_about() {
+        let (first, second) = (fragment(10, 3, 0, &[0; 5]), fragment(10, 4, 5, &[0; 5]));
+        assert_eq!(plain_messages(&first), Some(Messages { highest: 3, begins: true, verifies_hello: false }));
+        assert_eq!(plain_messages(&second), Some(Messages { highest: 4, begins: false, verifies_hello: false }));
+        let both = [first.clone(), second].concat();
+        assert_eq!(plain_messages(&both), Some(Messages { highest: 4, begins: true, verifies_hello: false }));
+        assert_eq!(plain_messages(&[first.clone(), record(CHANGE_CIPHER_SPEC, 0, &[1])].concat()), None);
+        assert_eq!(plain_messages(&[first, record(HANDSHAKE, 1, &[1; 40])].concat()), None);
     }
 
     #[test]
