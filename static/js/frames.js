@@ -8,10 +8,13 @@ export class FrameWatch {
   #lastAt = null;
   #decoded = 0;
 
-  constructor(video) {
+  /** `onReturn` is called when a frame comes that ends a wait. */
+  constructor(video, onReturn) {
     this.#video = video;
     const onFrame = () => {
+      const waited = this.#lastAt === null || this.age() > FROZEN_AFTER_MS;
       this.#lastAt = performance.now();
+      if (waited) onReturn();
       video.requestVideoFrameCallback(onFrame);
     };
     video.requestVideoFrameCallback?.(onFrame);

@@ -30,6 +30,7 @@ export class Player extends EventTarget {
   #reader = new StatsReader();
   #run = null;
   #connection = null;
+  #wake = () => {};
   #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, stats: NO_STATS });
 
   constructor({ video, api, config, camera, log }) {
@@ -39,7 +40,7 @@ export class Player extends EventTarget {
     this.#config = config;
     this.#camera = camera;
     this.#log = log;
-    this.#frames = new FrameWatch(video);
+    this.#frames = new FrameWatch(video, () => this.#wake());
   }
 
   /** What the page shows now; frozen, a new object for each change. */
@@ -158,7 +159,6 @@ export class Player extends EventTarget {
     let liveSince = null;
     let why = '';
     let lost = null;
-    let wake = () => {};
     this.#frames.reset();
     const connection = new Connection({
       signalingUrl: this.#config.signalingUrl,
@@ -168,7 +168,7 @@ export class Player extends EventTarget {
       log: this.#log,
       stream: (stream) => this.#show(stream),
       connected: () => { connected = true; },
-      lost: (reason) => { lost = reason; wake(); },
+      lost: (reason) => { lost = reason; this.#wake(); },
     });
     this.#connection = connection;
     connection.open();
@@ -203,7 +203,7 @@ export class Player extends EventTarget {
           }
         }
       }
-      if (lost === null) await pause(TICK_MS, signal, (resolve) => { wake = resolve; });
+      if (lost === null) await pause(TICK_MS, signal, (resolve) => { this.#wake = resolve; });
     }
     this.#connection = null;
     const stable = liveSince !== null && performance.now() - liveSince >= STABLE_MS;
