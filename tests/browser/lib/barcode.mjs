@@ -1,7 +1,7 @@
 // Reads the frame number that is drawn into the test clip; the geometry is that of src/sim/clip/README.md.
 
 /** In pixels of the full picture; `lead` and `tail` are the cells around the number, most significant bit first. */
-export const GEOMETRY = { width: 1280, x: 64, y: 64, cell: 40, lead: [1, 0], bits: 16, tail: [0, 1], loop: 250 };
+export const GEOMETRY = { width: 1280, x: 160, y: 576, cell: 48, lead: [1, 0], bits: 16, tail: [0, 1], loop: 200 };
 
 /**
  * The frame numbers of the next `count` presented frames in which the code was readable; `null` for the
