@@ -1,3 +1,29 @@
-//! To be written.
+//! The control plane: which cameras there are, which streams run, who watches. The edges hold a
+//! [`Control`]; one task behind it owns all state.
 
+pub mod address;
 pub mod camera;
+pub mod info;
+pub mod keepalive;
+pub mod media_io;
+pub mod play;
+pub mod registry;
+pub mod session;
+pub mod settings;
+
+mod engine;
+mod handle;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use address::AddressRule;
+pub use camera::{CameraCommand, CameraContent, CameraMessage, CommandKind};
+pub use engine::{Parts, start};
+pub use handle::{
+    ANSWER_WITHIN, AddViewerError, Control, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError, Unavailable,
+    ViewerHandle,
+};
+pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
+pub use session::{ActiveReason, State, Timing};
+pub use settings::{BrokerStatus, Settings};

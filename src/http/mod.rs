@@ -1,1 +1,71 @@
-//! To be written.
+//! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
+
+mod assets;
+mod cors;
+mod error;
+mod health;
+mod serve;
+mod settings;
+mod streams;
+mod viewers;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+
+pub use serve::{TlsFiles, serve};
+pub use settings::{AllowedOrigins, ApiSettings, IceServer, PageSettings};
+
+use self::error::ApiError;
+use crate::control::Control;
+
+/// Request bodies are a few dozen bytes; more is refused with 413.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+#[derive(Clone)]
+struct Api {
+    control: Control,
+}
+
+/// The router of the API port (8080): REST and the viewer page.
+pub fn api_router(control: Control, settings: ApiSettings) -> Router {
+    let rest = Router::new()
+        .route("/health", get(health::health))
+        .route("/streams", get(streams::list))
+        .route("/streams/{camera}", get(streams::detail))
+        .route("/streams/{camera}/start", post(streams::start))
+        .route("/streams/{camera}/stop", post(streams::stop))
+        .route("/viewers", get(viewers::list))
+        .route("/viewers/{camera}", get(viewers::of_camera))
+        .layer(from_fn(error::never_cache))
+        .with_state(Api { control });
+    let pages = Router::new()
+        .route("/viewer", get(assets::viewer_page))
+        .route("/viewer.html", get(assets::viewer_page))
+        .route("/viewer.js", get(assets::viewer_script));
+    finish(rest.merge(pages), settings)
+}
+
+/// The router of the dashboard port (5000): the start page and the viewer page.
+pub fn dashboard_router(settings: ApiSettings) -> Router {
+    let pages = Router::new()
+        .route("/", get(assets::start_page))
+        .route("/livestream/viewer", get(assets::viewer_page))
+        .route("/viewer.js", get(assets::viewer_script));
+    finish(pages, settings)
+}
+
+/// What both ports share: assets, JSON for every refusal, limits, CORS.
+fn finish(router: Router, settings: ApiSettings) -> Router {
+    router
+        .merge(assets::shared(settings.pages))
+        .fallback(async || ApiError::not_found("Not found"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
+}

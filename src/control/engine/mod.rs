@@ -1,0 +1,263 @@
+//! The control task: it alone owns streams and viewers, so two starts cannot race.
+//!
+//! It never waits for anything but its inputs. Whatever takes time (opening ports, a publish, an SDP answer)
+//! runs as a job with a deadline and comes back as a [`Done`].
+
+mod snapshot;
+mod streams;
+mod viewers;
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::streams::Stream;
+use self::viewers::Viewer;
+use super::camera::{CameraCommand, CameraMessage};
+use super::handle::{AddViewerError, Control, REQUEST_QUEUE, Reply, Request, ViewerHandle};
+use super::media_io::{Egress, Ingest};
+use super::registry::Registry;
+use super::session::{Command, EndCause, Input};
+use super::settings::{BrokerStatus, Settings};
+use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
+use crate::egress::{EgressEvent, ViewerAnswer};
+use crate::ingest::{IngestEvent, PortPlan};
+
+/// How long a failed stream stays readable.
+const KEEP_FAILED: Duration = Duration::from_secs(600);
+/// Failed streams that stay readable; the oldest goes first.
+const MAX_FAILED: usize = 1_000;
+
+/// What the control task works with.
+#[derive(Debug)]
+pub struct Parts<I, E> {
+    /// The camera side.
+    pub ingest: I,
+    /// The viewer side.
+    pub egress: E,
+    /// What the ingest reports.
+    pub ingest_events: mpsc::Receiver<IngestEvent>,
+    /// What the egress reports.
+    pub egress_events: mpsc::Receiver<EgressEvent>,
+    /// What cameras say over MQTT.
+    pub camera_messages: mpsc::Receiver<CameraMessage>,
+    /// What cameras are told over MQTT. When this queue is full a message fails, and the session counts and
+    /// repeats it.
+    pub commands: mpsc::Sender<CameraCommand>,
+    /// The state of the link to the broker.
+    pub broker: watch::Receiver<BrokerStatus>,
+}
+
+/// Starts the control task. It ends when `shutdown` is requested or every [`Control`] is gone; call
+/// [`Control::stop_all`] first, or the cameras are not told.
+pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutdown: &Shutdown) -> Control {
+    let (requests, incoming) = mpsc::channel(REQUEST_QUEUE);
+    let engine = Engine {
+        settings,
+        ingest: parts.ingest,
+        egress: parts.egress,
+        commands: parts.commands,
+        broker: parts.broker,
+        streams: HashMap::new(),
+        cameras_of: HashMap::new(),
+        viewers: HashMap::new(),
+        registry: Registry::new(),
+        jobs: JoinSet::new(),
+        media_up: true,
+        stopping: false,
+        drained: Vec::new(),
+    };
+    let inputs = Inputs {
+        requests: incoming,
+        ingest: parts.ingest_events,
+        egress: parts.egress_events,
+        cameras: parts.camera_messages,
+    };
+    shutdown.spawn(engine.run(inputs, shutdown.clone()));
+    Control { requests }
+}
+
+struct Inputs {
+    requests: mpsc::Receiver<Request>,
+    ingest: mpsc::Receiver<IngestEvent>,
+    egress: mpsc::Receiver<EgressEvent>,
+    cameras: mpsc::Receiver<CameraMessage>,
+}
+
+struct Engine<I, E> {
+    settings: Settings,
+    ingest: I,
+    egress: E,
+    commands: mpsc::Sender<CameraCommand>,
+    broker: watch::Receiver<BrokerStatus>,
+    /// At most one per camera.
+    streams: HashMap<CameraId, Stream>,
+    /// The camera of every stream that is not over.
+    cameras_of: HashMap<StreamId, CameraId>,
+    viewers: HashMap<ViewerId, Viewer>,
+    registry: Registry,
+    /// Bounded by streams (two each) and viewers (two each).
+    jobs: JoinSet<Done>,
+    media_up: bool,
+    stopping: bool,
+    /// Who waits for the end of all streams.
+    drained: Vec<Reply<()>>,
+}
+
+/// The result of a job.
+enum Done {
+    Opened { stream: StreamId, result: Result<PortPlan, String> },
+    Published { stream: StreamId, command: Command, result: Result<(), String> },
+    Answered { viewer: ViewerId, result: Result<ViewerAnswer, AddViewerError>, reply: Reply<AddViewerResult> },
+    ViewerDropped { viewer: ViewerId },
+}
+
+type AddViewerResult = Result<ViewerHandle, AddViewerError>;
+
+impl<I: Ingest, E: Egress> Engine<I, E> {
+    async fn run(mut self, mut inputs: Inputs, shutdown: Shutdown) {
+        let (mut cameras_open, mut ingest_open, mut egress_open) = (true, true, true);
+        loop {
+            // Far away where nothing is due: the branch has to have some deadline.
+            let deadline = self.next_deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                () = shutdown.requested() => break,
+                request = inputs.requests.recv() => match request {
+                    Some(request) => self.on_request(request),
+                    None => break,
+                },
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.on_done(done),
+                    // The session's own deadline takes over.
+                    Err(error) => tracing::error!(%error, "a job of the control task failed"),
+                },
+                event = inputs.ingest.recv(), if ingest_open => match event {
+                    Some(event) => self.on_ingest(event),
+                    None => ingest_open = false,
+                },
+                event = inputs.egress.recv(), if egress_open => match event {
+                    Some(event) => self.on_egress(event),
+                    None => egress_open = false,
+                },
+                message = inputs.cameras.recv(), if cameras_open => match message {
+                    Some(message) => self.on_camera_message(message),
+                    None => cameras_open = false,
+                },
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            self.media_up = ingest_open && egress_open;
+            self.run_timers();
+        }
+        self.release_all();
+    }
+
+    fn on_request(&mut self, request: Request) {
+        // A caller that has gone away does not want the answer.
+        match request {
+            Request::Start { camera, options, reply } => self.start_stream(camera, options, reply),
+            Request::Stop { camera, reply } => self.stop_stream(camera, reply),
+            Request::StopAll { reason, reply } => self.stop_all(&reason, reply),
+            Request::Streams { reply } => drop(reply.send(self.stream_infos())),
+            Request::Stream { camera, reply } => drop(reply.send(self.stream_detail(camera))),
+            Request::Viewers { camera, reply } => drop(reply.send(self.viewer_infos(camera))),
+            Request::Health { reply } => drop(reply.send(self.health())),
+            Request::AddViewer { camera, stream, offer, reply } => self.add_viewer(camera, &stream, offer, reply),
+            Request::RemoveViewer { viewer, reply } => {
+                let _ = reply.send(self.remove_viewer(viewer));
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Opened { stream, result } => self.on_opened(stream, result),
+            Done::Published { stream, command, result } => {
+                let input = match command {
+                    Command::Play => Input::PlayDone(result),
+                    Command::Keepalive(_) => Input::KeepaliveDone(result),
+                    Command::Stop => Input::StopDone(result),
+                };
+                self.input(stream, input);
+            }
+            Done::Answered { viewer, result, reply } => self.on_answered(viewer, result, reply),
+            Done::ViewerDropped { viewer } => {
+                self.remove_viewer(viewer);
+            }
+        }
+    }
+
+    fn on_ingest(&mut self, event: IngestEvent) {
+        match event {
+            IngestEvent::MediaStarted { stream, source } => {
+                if let Some(camera) = self.cameras_of.get(&stream) {
+                    tracing::info!(%camera, %stream, %source, "media arrives");
+                }
+                self.input(stream, Input::MediaFlows);
+            }
+            IngestEvent::MediaStalled { stream, silence } => {
+                if let Some(camera) = self.cameras_of.get(&stream) {
+                    tracing::warn!(%camera, %stream, silence_s = silence.as_secs(), "media has stalled");
+                }
+                self.input(stream, Input::MediaStalled(silence));
+            }
+            IngestEvent::MediaResumed { stream } => {
+                if let Some(camera) = self.cameras_of.get(&stream) {
+                    tracing::info!(%camera, %stream, "media arrives again");
+                }
+                self.input(stream, Input::MediaFlows);
+            }
+        }
+    }
+
+    fn on_camera_message(&mut self, message: CameraMessage) {
+        let camera = message.camera;
+        let change = self.registry.note(message, SystemTime::now());
+        let Some(stream) = self.streams.get(&camera).filter(|stream| stream.is_open()).map(|stream| stream.id) else {
+            return;
+        };
+        if let Some(ip) = change.new_ip {
+            self.ingest.expect_source(stream, ip);
+        }
+        if change.connected {
+            tracing::info!(%camera, %stream, "camera has connected to the broker; sending play again");
+            self.input(stream, Input::CameraConnected);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.streams.values().filter_map(Stream::poll_at).min().map(Instant::from_std)
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now().into_std();
+        let due: Vec<CameraId> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.poll_at().is_some_and(|at| at <= now))
+            .map(|(camera, _)| *camera)
+            .collect();
+        for camera in due {
+            let Some(stream) = self.streams.get_mut(&camera) else { continue };
+            if stream.forget_at.is_some_and(|at| at <= now) {
+                self.streams.remove(&camera);
+                continue;
+            }
+            let actions = stream.session.handle_timeout(now);
+            self.perform(camera, actions);
+        }
+    }
+
+    fn release_all(&mut self) {
+        let open: Vec<CameraId> = self.streams.values().filter(|s| s.is_open()).map(|s| s.camera).collect();
+        for camera in open {
+            self.release(camera, &EndCause::Shutdown);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! Viewers of the control task.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::{AddViewerResult, Done, Engine};
+use crate::base::{CameraId, StreamId, ViewerId};
+use crate::control::handle::{AddViewerError, Reply, Unavailable, ViewerHandle};
+use crate::control::media_io::{Egress, Ingest};
+use crate::control::session::{Input, State};
+use crate::egress::{AddViewer, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
+
+/// An answer is a matter of milliseconds; this is for an egress that hangs.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// A page's own words, where they go into a message.
+const ECHO_LIMIT: usize = 64;
+
+pub(super) struct Viewer {
+    pub(super) camera: CameraId,
+    pub(super) stream: StreamId,
+    pub(super) created: SystemTime,
+    /// The egress has answered. Before that the viewer only holds its place.
+    pub(super) accepted: bool,
+    pub(super) connected: bool,
+    closed: Option<Reply<CloseReason>>,
+}
+
+impl<I: Ingest, E: Egress> Engine<I, E> {
+    pub(super) fn add_viewer(&mut self, camera: CameraId, asked: &str, offer: String, reply: Reply<AddViewerResult>) {
+        let stream = match self.admit(camera, asked) {
+            Ok(stream) => stream,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let viewer = ViewerId::random();
+        self.viewers.insert(
+            viewer,
+            Viewer { camera, stream, created: SystemTime::now(), accepted: false, connected: false, closed: None },
+        );
+        self.count_viewers(stream);
+        let profile_level_id = self.ingest.stats(stream).and_then(|stats| stats.profile_level_id);
+        let add = AddViewer { viewer, stream, offer, profile_level_id };
+        let egress = self.egress.clone();
+        self.jobs.spawn(async move {
+            let result = match tokio::time::timeout(ANSWER_WAIT, egress.add_viewer(add)).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(ViewerError::Offer(reason))) => Err(AddViewerError::Offer(reason)),
+                Ok(Err(ViewerError::NoStream)) => Err(AddViewerError::NoStream(camera)),
+                Ok(Err(error @ ViewerError::Unavailable)) => Err(AddViewerError::Media(error.to_string())),
+                Err(_) => Err(AddViewerError::Media("the media engine did not answer in time".into())),
+            };
+            Done::Answered { viewer, result, reply }
+        });
+    }
+
+    fn admit(&self, camera: CameraId, asked: &str) -> Result<StreamId, AddViewerError> {
+        if self.stopping {
+            return Err(Unavailable::Stopped.into());
+        }
+        let running = self
+            .streams
+            .get(&camera)
+            .filter(|stream| stream.is_open() && matches!(stream.session.state(), State::Starting | State::Active));
+        let stream = running.ok_or(AddViewerError::NoStream(camera))?;
+        if asked.parse() != Ok(stream.id) {
+            let asked = asked.chars().take(ECHO_LIMIT).collect();
+            return Err(AddViewerError::OtherStream { camera, asked });
+        }
+        if self.viewers_of(stream.id) >= self.settings.max_viewers {
+            return Err(AddViewerError::TooMany(self.settings.max_viewers));
+        }
+        Ok(stream.id)
+    }
+
+    pub(super) fn on_answered(
+        &mut self,
+        viewer: ViewerId,
+        result: Result<ViewerAnswer, AddViewerError>,
+        reply: Reply<AddViewerResult>,
+    ) {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                // In case that the egress was only slow.
+                self.remove_viewer(viewer);
+                return drop(reply.send(Err(error)));
+            }
+        };
+        let Some(entry) = self.viewers.get_mut(&viewer) else {
+            // Its stream ended, or its session did, while it was being accepted.
+            self.egress.remove_viewer(viewer, CloseReason::StreamStopped);
+            let gone = AddViewerError::Media("the stream or the session ended meanwhile".into());
+            return drop(reply.send(Err(gone)));
+        };
+        let (closed, closed_rx) = oneshot::channel();
+        let (guard, dropped) = oneshot::channel::<()>();
+        entry.accepted = true;
+        entry.closed = Some(closed);
+        let (camera, stream_id) = (entry.camera, entry.stream);
+        tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
+        self.jobs.spawn(async move {
+            // Nothing is ever sent: the error is the message.
+            let _ = dropped.await;
+            Done::ViewerDropped { viewer }
+        });
+        let ViewerAnswer { sdp: answer, candidates } = answer;
+        let handle = ViewerHandle {
+            viewer_id: viewer,
+            stream_id,
+            answer,
+            candidates,
+            closed: closed_rx,
+            ended: None,
+            _guard: guard,
+        };
+        // If the caller has gone, the handle is dropped here and ends the viewer.
+        drop(reply.send(Ok(handle)));
+    }
+
+    /// Ends a viewer that leaves. `false` if there is none.
+    pub(super) fn remove_viewer(&mut self, viewer: ViewerId) -> bool {
+        self.egress.remove_viewer(viewer, CloseReason::Left);
+        self.forget_viewer(viewer, CloseReason::Left)
+    }
+
+    pub(super) fn on_egress(&mut self, event: EgressEvent) {
+        match event {
+            EgressEvent::Connected { viewer } => {
+                if let Some(entry) = self.viewers.get_mut(&viewer) {
+                    entry.connected = true;
+                    let stream = entry.stream;
+                    tracing::info!(camera = %entry.camera, %stream, %viewer, "viewer connected");
+                    self.ingest.request_keyframe(stream);
+                }
+            }
+            EgressEvent::Closed { viewer, reason } => {
+                self.forget_viewer(viewer, reason);
+            }
+            EgressEvent::KeyframeWanted { stream } => self.ingest.request_keyframe(stream),
+        }
+    }
+
+    /// Tells the viewers of a stream that it is over. The egress reports the same a moment later.
+    pub(super) fn close_viewers_of(&mut self, stream: StreamId, reason: &CloseReason) {
+        let gone: Vec<ViewerId> =
+            self.viewers.iter().filter(|(_, viewer)| viewer.stream == stream).map(|(id, _)| *id).collect();
+        for viewer in gone {
+            self.forget_viewer(viewer, reason.clone());
+        }
+    }
+
+    /// Counts all viewers of a stream, those that are being accepted included.
+    fn viewers_of(&self, stream: StreamId) -> usize {
+        self.viewers.values().filter(|viewer| viewer.stream == stream).count()
+    }
+
+    fn forget_viewer(&mut self, viewer: ViewerId, reason: CloseReason) -> bool {
+        let Some(entry) = self.viewers.remove(&viewer) else { return false };
+        tracing::info!(camera = %entry.camera, stream = %entry.stream, %viewer, ?reason, "viewer gone");
+        if let Some(closed) = entry.closed {
+            drop(closed.send(reason));
+        }
+        self.count_viewers(entry.stream);
+        true
+    }
+
+    fn count_viewers(&mut self, stream: StreamId) {
+        let viewers = self.viewers_of(stream);
+        self.input(stream, Input::Viewers(viewers));
+    }
+}

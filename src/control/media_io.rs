@@ -1,0 +1,81 @@
+//! What control needs of ingest and egress, as traits, so that it can be tested without sockets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::base::{StreamId, ViewerId};
+use crate::egress::{AddViewer, CloseReason, EgressHandle, ViewerAnswer, ViewerError, ViewerStats};
+use crate::ingest::{IngestHandle, IngestStats, OpenError, OpenStream, PortPlan};
+use crate::media::FrameSink;
+
+/// See [`IngestHandle`].
+pub trait Ingest: Clone + Send + Sync + 'static {
+    /// See [`IngestHandle::open`].
+    fn open(&self, stream: OpenStream) -> impl Future<Output = Result<PortPlan, OpenError>> + Send;
+    /// See [`IngestHandle::close`].
+    fn close(&self, stream: StreamId);
+    /// See [`IngestHandle::request_keyframe`].
+    fn request_keyframe(&self, stream: StreamId);
+    /// See [`IngestHandle::expect_source`].
+    fn expect_source(&self, stream: StreamId, ip: IpAddr);
+    /// See [`IngestHandle::stats`].
+    fn stats(&self, stream: StreamId) -> Option<IngestStats>;
+}
+
+/// See [`EgressHandle`].
+pub trait Egress: Clone + Send + Sync + 'static {
+    /// See [`EgressHandle::open_stream`].
+    fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink>;
+    /// See [`EgressHandle::close_stream`].
+    fn close_stream(&self, stream: StreamId, reason: CloseReason);
+    /// See [`EgressHandle::add_viewer`].
+    fn add_viewer(&self, viewer: AddViewer) -> impl Future<Output = Result<ViewerAnswer, ViewerError>> + Send;
+    /// See [`EgressHandle::remove_viewer`].
+    fn remove_viewer(&self, viewer: ViewerId, reason: CloseReason);
+    /// See [`EgressHandle::viewer_stats`].
+    fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats>;
+}
+
+impl Ingest for IngestHandle {
+    async fn open(&self, stream: OpenStream) -> Result<PortPlan, OpenError> {
+        self.open(stream).await
+    }
+
+    fn close(&self, stream: StreamId) {
+        self.close(stream);
+    }
+
+    fn request_keyframe(&self, stream: StreamId) {
+        self.request_keyframe(stream);
+    }
+
+    fn expect_source(&self, stream: StreamId, ip: IpAddr) {
+        self.expect_source(stream, ip);
+    }
+
+    fn stats(&self, stream: StreamId) -> Option<IngestStats> {
+        self.stats(stream)
+    }
+}
+
+impl Egress for EgressHandle {
+    fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink> {
+        self.open_stream(stream)
+    }
+
+    fn close_stream(&self, stream: StreamId, reason: CloseReason) {
+        self.close_stream(stream, reason);
+    }
+
+    async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {
+        self.add_viewer(viewer).await
+    }
+
+    fn remove_viewer(&self, viewer: ViewerId, reason: CloseReason) {
+        self.remove_viewer(viewer, reason);
+    }
+
+    fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
+        self.viewer_stats(viewer)
+    }
+}

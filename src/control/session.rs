@@ -1,0 +1,469 @@
+//! The state machine of one camera session, sans-IO: what happened and when comes in, what to do comes out.
+//!
+//! ```text
+//! starting ──play acknowledged──▶ active ──stop──▶ stopping ──▶ stopped
+//!     └──────── play failed ────────┴── no media in time ──▶ error
+//! ```
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::keepalive::Keepalive;
+use crate::ingest::PortPlan;
+
+/// How long `stop` may take to be acknowledged before the session counts as stopped anyway.
+pub const STOP_WAIT: Duration = Duration::from_secs(3);
+/// Silence after which `play` is sent again.
+pub const REPLAY_AFTER: Duration = Duration::from_secs(10);
+/// The gaps between further `play`s to a silent camera double up to this.
+pub const LONGEST_REPLAY_GAP: Duration = Duration::from_secs(60);
+/// A camera that reports itself several times in a row gets `play` no more often than this.
+pub const SHORTEST_REPLAY_GAP: Duration = Duration::from_secs(2);
+
+/// `state` of the API (contract §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No session.
+    Idle,
+    /// `play` is on its way to the broker.
+    Starting,
+    /// The broker has acknowledged `play`, or media has arrived.
+    Active,
+    /// `stop` is on its way to the broker.
+    Stopping,
+    /// The session failed; the reason is known.
+    Error,
+    /// The session ended because somebody wanted it to.
+    Stopped,
+}
+
+/// What `active` rests on: a published `play` is not yet a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActiveReason {
+    /// The broker has acknowledged `play`; the camera has not sent anything yet.
+    PlayPublished,
+    /// RTP packets have arrived.
+    Media,
+}
+
+/// Whether packets arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// None so far.
+    Waiting,
+    /// They do.
+    Flowing,
+    /// They did, until then.
+    Stalled(Instant),
+}
+
+/// Why a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndCause {
+    /// Somebody asked for it.
+    Requested,
+    /// Nobody watched for the idle timeout.
+    Idle,
+    /// Honeycast shuts down.
+    Shutdown,
+    /// The session failed.
+    Failed,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The ingest expects the stream on these ports, or cannot.
+    Opened(Result<PortPlan, String>),
+    /// The broker has acknowledged `play`, or why not.
+    PlayDone(Result<(), String>),
+    /// The broker has acknowledged a keepalive, or why not.
+    KeepaliveDone(Result<(), String>),
+    /// The broker has acknowledged `stop`, or why not.
+    StopDone(Result<(), String>),
+    /// RTP packets arrive, for the first time or again.
+    MediaFlows,
+    /// None have for this long.
+    MediaStalled(Duration),
+    /// The camera has connected to the broker: it may have rebooted and forgotten the stream.
+    CameraConnected,
+    /// So many viewers watch now.
+    Viewers(usize),
+    /// End the session.
+    Stop(EndCause),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send this to the camera and report the result as the input of the same name.
+    Publish(Command),
+    /// The start has succeeded.
+    Started,
+    /// The start has failed; the reason in words.
+    StartFailed(String),
+    /// Close the stream at ingest and egress; viewers are told.
+    Release(EndCause),
+    /// The session is over.
+    Ended,
+}
+
+/// A message to the camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// `play`, with the session's SDP.
+    Play,
+    /// `keepalive` with this count.
+    Keepalive(u64),
+    /// `stop`.
+    Stop,
+}
+
+/// Times of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between keepalives (`KEEPALIVE_INTERVAL`).
+    pub keepalive_interval: Duration,
+    /// From `play` to the first RTP packet (`STREAM_START_TIMEOUT`).
+    pub start_timeout: Duration,
+    /// Without viewers until the session stops by itself (`STREAM_IDLE_TIMEOUT`); zero means never.
+    pub idle_timeout: Duration,
+}
+
+/// One session of one camera.
+#[derive(Debug)]
+pub struct Session {
+    timing: Timing,
+    state: State,
+    media: Media,
+    ports: Option<PortPlan>,
+    error: Option<String>,
+    started: Instant,
+    ended: Option<Instant>,
+    /// End of the patience with a camera that has not sent anything.
+    media_deadline: Instant,
+    stop_deadline: Option<Instant>,
+    idle_since: Option<Instant>,
+    replay_at: Option<Instant>,
+    /// `play`s sent into the current silence.
+    replays: u32,
+    play_in_flight: bool,
+    last_play: Option<Instant>,
+    plays: u64,
+    publish_errors: u64,
+    last_error: Option<String>,
+    keepalive: Keepalive,
+}
+
+impl Session {
+    /// A session that has just begun: the caller opens the ingest and reports [`Input::Opened`].
+    pub fn new(timing: Timing, now: Instant) -> Self {
+        Self {
+            timing,
+            state: State::Starting,
+            media: Media::Waiting,
+            ports: None,
+            error: None,
+            started: now,
+            ended: None,
+            media_deadline: now + timing.start_timeout,
+            stop_deadline: None,
+            idle_since: Some(now),
+            replay_at: None,
+            replays: 0,
+            play_in_flight: false,
+            last_play: None,
+            plays: 0,
+            publish_errors: 0,
+            last_error: None,
+            keepalive: Keepalive::new(timing.keepalive_interval),
+        }
+    }
+
+    /// Takes an input.
+    pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Opened(result) => self.on_opened(now, result, &mut actions),
+            Input::PlayDone(result) => self.on_play_done(now, result, &mut actions),
+            Input::KeepaliveDone(result) => {
+                if let Err(reason) = &result {
+                    self.note_error(reason);
+                }
+                self.keepalive.done(now, result);
+            }
+            Input::StopDone(result) => {
+                if let Err(reason) = &result {
+                    self.note_error(reason);
+                }
+                if self.state == State::Stopping {
+                    self.end(now, State::Stopped, &mut actions);
+                }
+            }
+            Input::MediaFlows => {
+                self.media = Media::Flowing;
+                self.replay_at = None;
+                self.replays = 0;
+            }
+            Input::MediaStalled(silence) => self.on_stalled(now, silence),
+            Input::CameraConnected => self.on_camera_connected(now),
+            Input::Viewers(0) => self.idle_since = self.idle_since.or(Some(now)),
+            Input::Viewers(_) => self.idle_since = None,
+            Input::Stop(cause) => self.on_stop(now, cause, &mut actions),
+        }
+        self.on_time(now, &mut actions);
+        actions
+    }
+
+    /// Tells that the time of [`Self::poll_at`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.on_time(now, &mut actions);
+        actions
+    }
+
+    /// When [`Self::handle_timeout`] is due at the latest, `None` for never.
+    pub fn poll_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Starting | State::Active => [
+                self.keepalive.poll_at(),
+                (self.media == Media::Waiting).then_some(self.media_deadline),
+                self.replay_at.filter(|_| self.state == State::Active && !self.play_in_flight),
+                self.idle_deadline(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+            State::Stopping => self.stop_deadline,
+            State::Idle | State::Error | State::Stopped => None,
+        }
+    }
+
+    /// Where the session is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What `active` rests on; `None` in every other state.
+    pub fn active_reason(&self) -> Option<ActiveReason> {
+        match (self.state, self.media) {
+            (State::Active, Media::Waiting) => Some(ActiveReason::PlayPublished),
+            (State::Active, _) => Some(ActiveReason::Media),
+            _ => None,
+        }
+    }
+
+    /// Whether packets arrive.
+    pub fn media(&self) -> Media {
+        self.media
+    }
+
+    /// In words what is wrong with the media of a running session.
+    pub fn media_reason(&self, now: Instant) -> Option<String> {
+        match (self.state, self.media) {
+            (State::Starting, Media::Waiting) => Some("play is on its way to the camera".into()),
+            (State::Active, Media::Waiting) => {
+                let waited = now.saturating_duration_since(self.last_play.unwrap_or(self.started)).as_secs();
+                Some(format!("waiting for the camera's first RTP packet, {waited} s after play"))
+            }
+            (State::Starting | State::Active, Media::Stalled(since)) => {
+                let silence = now.saturating_duration_since(since).as_secs();
+                Some(format!("no RTP packet from the camera for {silence} s"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the session failed.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// When it ended, for whatever reason.
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended
+    }
+
+    /// The keepalives.
+    pub fn keepalive(&self) -> &Keepalive {
+        &self.keepalive
+    }
+
+    /// `play`s acknowledged by the broker.
+    pub fn plays(&self) -> u64 {
+        self.plays
+    }
+
+    /// Messages to the camera that could not be published, and why the last of them.
+    pub fn publish_errors(&self) -> (u64, Option<&str>) {
+        (self.publish_errors, self.last_error.as_deref())
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.state, State::Starting | State::Active)
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        self.idle_since.filter(|_| !self.timing.idle_timeout.is_zero()).map(|since| since + self.timing.idle_timeout)
+    }
+
+    fn note_error(&mut self, reason: &str) {
+        self.publish_errors += 1;
+        self.last_error = Some(reason.to_owned());
+    }
+
+    fn on_opened(&mut self, now: Instant, result: Result<PortPlan, String>, actions: &mut Vec<Action>) {
+        if self.state != State::Starting || self.ports.is_some() {
+            return;
+        }
+        match result {
+            Ok(ports) => {
+                self.ports = Some(ports);
+                self.play(now, actions);
+            }
+            Err(reason) => {
+                actions.push(Action::StartFailed(reason.clone()));
+                self.fail(now, reason, actions);
+            }
+        }
+    }
+
+    fn play(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.play_in_flight = true;
+        self.last_play = Some(now);
+        actions.push(Action::Publish(Command::Play));
+    }
+
+    fn on_play_done(&mut self, now: Instant, result: Result<(), String>, actions: &mut Vec<Action>) {
+        self.play_in_flight = false;
+        match &result {
+            Ok(()) => self.plays += 1,
+            Err(reason) => self.note_error(reason),
+        }
+        match (self.state, result) {
+            // Packets prove that the camera has heard, whatever became of the acknowledgement.
+            (State::Starting, result) if result.is_ok() || self.media != Media::Waiting => {
+                self.state = State::Active;
+                self.media_deadline = now + self.timing.start_timeout;
+                self.keepalive.start(now);
+                actions.push(Action::Started);
+            }
+            (State::Starting, Err(reason)) => {
+                let reason = format!("play could not be published: {reason}");
+                actions.push(Action::StartFailed(reason.clone()));
+                // The broker may have passed it on without telling us.
+                actions.push(Action::Publish(Command::Stop));
+                self.fail(now, reason, actions);
+            }
+            (State::Active, Err(_)) if self.media != Media::Flowing => {
+                self.replay_at = Some(now + SHORTEST_REPLAY_GAP);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_stalled(&mut self, now: Instant, silence: Duration) {
+        if self.media == Media::Flowing {
+            let since = now.checked_sub(silence).unwrap_or(now);
+            self.media = Media::Stalled(since);
+            self.replay_at = Some(since + REPLAY_AFTER);
+        }
+    }
+
+    fn on_camera_connected(&mut self, now: Instant) {
+        if !self.is_running() {
+            return;
+        }
+        let at = self.last_play.map_or(now, |last| now.max(last + SHORTEST_REPLAY_GAP));
+        self.replay_at = Some(self.replay_at.map_or(at, |other| other.min(at)));
+        // It gets its chance even if it came back at the last moment.
+        let chance = self.timing.start_timeout.min(REPLAY_AFTER);
+        self.media_deadline = self.media_deadline.max(at + chance);
+    }
+
+    fn on_stop(&mut self, now: Instant, cause: EndCause, actions: &mut Vec<Action>) {
+        if !self.is_running() {
+            return;
+        }
+        self.keepalive.stop();
+        if self.last_play.is_none() {
+            actions.push(Action::Release(cause));
+            self.end(now, State::Stopped, actions);
+            return;
+        }
+        self.state = State::Stopping;
+        self.stop_deadline = Some(now + STOP_WAIT);
+        actions.push(Action::Publish(Command::Stop));
+        actions.push(Action::Release(cause));
+    }
+
+    fn fail(&mut self, now: Instant, reason: String, actions: &mut Vec<Action>) {
+        self.error = Some(reason);
+        self.keepalive.stop();
+        actions.push(Action::Release(EndCause::Failed));
+        self.end(now, State::Error, actions);
+    }
+
+    fn end(&mut self, now: Instant, state: State, actions: &mut Vec<Action>) {
+        self.state = state;
+        self.ended = Some(now);
+        actions.push(Action::Ended);
+    }
+
+    fn on_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.state == State::Stopping && self.stop_deadline.is_some_and(|at| at <= now) {
+            self.end(now, State::Stopped, actions);
+        }
+        if self.is_running() && self.media == Media::Waiting && self.media_deadline <= now {
+            self.give_up(now, actions);
+        }
+        if self.is_running() && self.idle_deadline().is_some_and(|at| at <= now) {
+            self.on_stop(now, EndCause::Idle, actions);
+        }
+        if self.state != State::Active {
+            return;
+        }
+        if !self.play_in_flight && self.replay_at.is_some_and(|at| at <= now) {
+            self.replay_at = None;
+            if let Media::Stalled(_) = self.media {
+                let gap = REPLAY_AFTER * 2u32.saturating_pow(self.replays);
+                self.replay_at = Some(now + gap.min(LONGEST_REPLAY_GAP));
+                self.replays = (self.replays + 1).min(8);
+            }
+            self.play(now, actions);
+        }
+        if let Some(count) = self.keepalive.take_due(now) {
+            actions.push(Action::Publish(Command::Keepalive(count)));
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let seconds = self.timing.start_timeout.as_secs();
+        let reason = match (self.state, self.ports) {
+            (State::Active, Some(ports)) => format!(
+                "camera never answered play: no RTP packet on UDP {}/{} within {seconds} s",
+                ports.video_rtp, ports.audio_rtp
+            ),
+            _ => format!("play was not acknowledged within {seconds} s"),
+        };
+        if self.state == State::Starting {
+            actions.push(Action::StartFailed(reason.clone()));
+        }
+        if self.last_play.is_some() {
+            actions.push(Action::Publish(Command::Stop));
+        }
+        self.fail(now, reason, actions);
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,33 @@
+//! What the control plane is told at start, already validated.
+
+use super::address::AddressRule;
+use super::session::Timing;
+
+/// Settings of the control plane.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Keepalive interval, start and idle timeouts.
+    pub timing: Timing,
+    /// Viewers of one stream (`MAX_VIEWERS_PER_STREAM`).
+    pub max_viewers: usize,
+    /// Streams at once. Camera ids come from outside, so there has to be an end.
+    pub max_streams: usize,
+    /// Whether a start of a running stream succeeds (`START_IDEMPOTENT`).
+    pub start_idempotent: bool,
+    /// Lowest and highest REMB value towards cameras, in kbit/s.
+    pub bandwidth_kbit: (u32, u32),
+    /// Which address cameras send to.
+    pub address: AddressRule,
+}
+
+/// Whether the broker can be reached, as the MQTT edge reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerStatus {
+    /// Messages can be published.
+    Connected,
+    /// They cannot.
+    Disconnected {
+        /// Why, in words.
+        reason: String,
+    },
+}

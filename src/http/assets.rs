@@ -1,0 +1,65 @@
+//! The pages, embedded in the binary.
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use rust_embed::RustEmbed;
+
+use super::error::ApiError;
+use super::settings::PageSettings;
+
+/// Pages load nothing from elsewhere and run no inline script; they may connect to the API and the signaling,
+/// which are on other ports.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss: http: https:; \
+     media-src 'self' blob:; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'";
+
+#[derive(RustEmbed)]
+#[folder = "static/"]
+pub(super) struct Assets;
+
+/// `/static/*` and `/viewer-config.json`.
+pub(super) fn shared(pages: PageSettings) -> Router {
+    let config = get(async move || ([(header::CACHE_CONTROL, "no-cache")], Json(pages)));
+    Router::new().route("/viewer-config.json", config).route("/static/{*path}", get(file))
+}
+
+pub(super) async fn viewer_page() -> Result<Response, ApiError> {
+    asset("viewer.html")
+}
+
+pub(super) async fn viewer_script() -> Result<Response, ApiError> {
+    asset("viewer.js")
+}
+
+pub(super) async fn start_page() -> Result<Response, ApiError> {
+    asset("index.html")
+}
+
+async fn file(path: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
+    // A path that is not UTF-8 names nothing either.
+    asset(&path.map(|Path(path)| path).unwrap_or_default())
+}
+
+/// Embedded files are looked up by name, so there is no file system to climb in.
+fn asset(path: &str) -> Result<Response, ApiError> {
+    let file = Assets::get(path).ok_or_else(|| ApiError::not_found("Not found"))?;
+    let content_type = content_type(file.metadata.mimetype());
+    let headers: [(HeaderName, HeaderValue); 5] = [
+        (header::CONTENT_TYPE, content_type),
+        // Browsers ask again each time: a page of another version would speak another protocol.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    Ok((headers, file.data).into_response())
+}
+
+fn content_type(mime: &str) -> HeaderValue {
+    let textual = mime.starts_with("text/") || mime.ends_with("javascript") || mime.ends_with("json");
+    let value = if textual { format!("{mime}; charset=utf-8") } else { mime.to_owned() };
+    HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}

@@ -1,0 +1,38 @@
+//! CORS: pages on other ports and hosts call the API (contract §5).
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::settings::AllowedOrigins;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+/// Seconds that a browser may remember a preflight.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+const VARY: HeaderValue = HeaderValue::from_static("Origin");
+
+/// Answers preflights and lets pages of allowed origins read answers.
+pub(super) async fn cors(State(allowed): State<AllowedOrigins>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let origin = headers.get(header::ORIGIN).filter(|o| o.to_str().is_ok_and(|text| allowed.allows(text))).cloned();
+    let preflight = request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let wished = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
+    // Without this a shared cache could hand one origin's answer to another.
+    set(header::VARY, VARY);
+    if let Some(origin) = origin {
+        set(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        set(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+        if preflight {
+            set(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+            set(header::ACCESS_CONTROL_ALLOW_HEADERS, wished.unwrap_or(DEFAULT_HEADERS));
+            set(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        }
+    }
+    response
+}

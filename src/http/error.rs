@@ -1,0 +1,106 @@
+//! Every refusal is JSON: `{error, code, hint?}` and a few more keys where clients read them.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::control::{StartError, StopError, Unavailable};
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    error: String,
+    code: &'static str,
+    hint: Option<&'static str>,
+    more: Map<String, Value>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), code, hint: None, more: Map::new() }
+    }
+
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", error)
+    }
+
+    pub(super) fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", error)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+    }
+
+    fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.more.insert(key.to_owned(), value);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = Map::new();
+        body.insert("error".into(), self.error.into());
+        body.insert("code".into(), self.code.into());
+        if let Some(hint) = self.hint {
+            body.insert("hint".into(), hint.into());
+        }
+        body.extend(self.more);
+        (self.status, Json(Value::Object(body))).into_response()
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        let (status, code) = match error {
+            Unavailable::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Unavailable::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        let text = error.to_string();
+        match error {
+            StartError::AlreadyActive { session_id, stream_id, .. } => {
+                Self::new(StatusCode::CONFLICT, "already_active", text)
+                    .with("session_id", json!(session_id))
+                    .with("stream_id", json!(stream_id))
+            }
+            StartError::Options(_) => Self::bad_request(text),
+            StartError::Failed(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "start_failed", text)
+                .hint("GET /health tells whether the MQTT broker and the media engine are reachable"),
+            StartError::TooMany(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", text),
+            StartError::StoppedMeanwhile => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped_meanwhile", text),
+            StartError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<StopError> for ApiError {
+    fn from(error: StopError) -> Self {
+        match error {
+            StopError::NotFound(_) => Self::not_found(error.to_string()),
+            StopError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+/// State is only true at the moment of the answer.
+pub(super) async fn never_cache(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,42 @@
+//! `GET /health`.
+
+use std::time::SystemTime;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Api;
+use crate::base::time::iso8601;
+use crate::control::{BrokerStatus, Health};
+
+/// Always 200: what is wrong stands in the body.
+pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
+    let health = api.control.health().await.unwrap_or_else(|unavailable| Health {
+        media_up: false,
+        broker: BrokerStatus::Disconnected { reason: unavailable.to_string() },
+        active_streams: 0,
+        total_viewers: 0,
+        cameras_known: 0,
+        cameras_online: 0,
+    });
+    let mut reasons = Vec::new();
+    if !health.media_up {
+        reasons.push("the media engine is down".to_owned());
+    }
+    if let BrokerStatus::Disconnected { reason } = &health.broker {
+        reasons.push(format!("the MQTT broker is not connected: {reason}"));
+    }
+    Json(json!({
+        "status": if reasons.is_empty() { "healthy" } else { "degraded" },
+        "timestamp": iso8601(SystemTime::now()),
+        "kurento_connected": health.media_up,
+        "mqtt_connected": health.broker == BrokerStatus::Connected,
+        "active_streams": health.active_streams,
+        "total_viewers": health.total_viewers,
+        "cameras_known": health.cameras_known,
+        "cameras_online": health.cameras_online,
+        "version": env!("CARGO_PKG_VERSION"),
+        "reasons": reasons,
+    }))
+}

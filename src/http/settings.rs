@@ -1,0 +1,68 @@
+//! What the HTTP edge is told at start, already validated.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Settings of the API and dashboard ports.
+#[derive(Debug, Clone, Default)]
+pub struct ApiSettings {
+    /// Whose pages may call.
+    pub allowed_origins: AllowedOrigins,
+    /// What the pages have to know.
+    pub pages: PageSettings,
+}
+
+/// Origins whose pages may read answers (CORS).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// All; the origin is echoed, because credentials forbid `*`.
+    #[default]
+    Any,
+    /// These, like `https://dashboard.example`, without a trailing slash.
+    Only(Arc<[String]>),
+}
+
+impl AllowedOrigins {
+    /// Whether pages of `origin` may read answers. Origins compare as bytes (RFC 6454 §5).
+    pub fn allows(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(origins) => origins.iter().any(|allowed| allowed == origin),
+        }
+    }
+}
+
+/// The content of `/viewer-config.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageSettings {
+    /// Port of the REST API.
+    pub api_port: u16,
+    /// Port of the signaling WebSocket.
+    pub signaling_port: u16,
+    /// Whether that is `wss`.
+    pub signaling_secure: bool,
+    /// STUN and TURN servers for browsers.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server as browsers take it (`RTCIceServer`).
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl std::fmt::Debug for IceServer {
+    /// Leaves the credential out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).field("username", &self.username).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,50 @@
+// Reads the frame number that is drawn into the test clip; the geometry is that of src/sim/clip/README.md.
+
+/** In pixels of the full picture; `lead` and `tail` are the cells around the number, most significant bit first. */
+export const GEOMETRY = { width: 1280, x: 160, y: 576, cell: 48, lead: [1, 0], bits: 16, tail: [0, 1], loop: 200 };
+
+/**
+ * The frame numbers of the next `count` presented frames in which the code was readable; `null` for the
+ * others. Runs in the page, on frames as they are presented.
+ */
+export function readFrames(page, count) {
+  return page.evaluate(({ geometry, count: wanted }) => new Promise((resolve) => {
+    const video = document.getElementById('video');
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    const found = [];
+
+    const read = () => {
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+      context.drawImage(video, 0, 0);
+      // The low-bitrate version of the clip may be smaller.
+      const scale = video.videoWidth / geometry.width;
+      const total = geometry.lead.length + geometry.bits + geometry.tail.length;
+      const bits = [];
+      for (let index = 0; index < total; index += 1) {
+        const x = Math.round((geometry.x + (index + 0.5) * geometry.cell) * scale);
+        const y = Math.round((geometry.y + 0.5 * geometry.cell) * scale);
+        const { data } = context.getImageData(x - 2, y - 2, 5, 5);
+        let sum = 0;
+        for (let at = 0; at < data.length; at += 4) sum += data[at + 1];
+        bits.push(sum / 25 > 128 ? 1 : 0);
+      }
+      const end = geometry.lead.length + geometry.bits;
+      const intact = [...geometry.lead, ...geometry.tail].join() === [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
+      return intact ? bits.slice(geometry.lead.length, end).reduce((number, bit) => number * 2 + bit, 0) : null;
+    };
+
+    const onFrame = () => {
+      found.push(read());
+      if (found.length >= wanted) resolve(found);
+      else video.requestVideoFrameCallback(onFrame);
+    };
+    video.requestVideoFrameCallback(onFrame);
+  }), { geometry: GEOMETRY, count });
+}
+
+/** By how many frames each number is ahead of the one before, across the end of the loop. */
+export function steps(numbers) {
+  return numbers.slice(1).map((number, index) => (number - numbers[index] + GEOMETRY.loop) % GEOMETRY.loop);
+}

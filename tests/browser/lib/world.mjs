@@ -1,0 +1,114 @@
+// One scenario: its folder, its processes, its browsers; all gone when it ends, all shown when it fails.
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import test from 'node:test';
+import { listen, startBroker } from './broker.mjs';
+import { launch, newPage } from './browser.mjs';
+import { makeCertificates } from './certs.mjs';
+import { startCamera } from './camera.mjs';
+import { startServer } from './server.mjs';
+
+export const ARTIFACTS = resolve(import.meta.dirname, '..', 'artifacts');
+
+/** Declares a test with a world of its own. */
+export function scenario(name, body, { timeout = 120_000 } = {}) {
+  test(name, { timeout }, async () => {
+    const world = new World(name);
+    try {
+      await body(world);
+    } catch (error) {
+      await world.show();
+      throw error;
+    } finally {
+      await world.close();
+    }
+  });
+}
+
+class World {
+  #name;
+  #children = [];
+  #browsers = [];
+  #pages = [];
+
+  constructor(name) {
+    this.#name = name.replaceAll(/[^a-z0-9]+/gi, '-').toLowerCase();
+    this.folder = mkdtempSync(join(tmpdir(), 'honeycast-test-'));
+    mkdirSync(ARTIFACTS, { recursive: true });
+  }
+
+  cameraId() {
+    return randomBytes(16).toString('hex').toUpperCase();
+  }
+
+  certificates() {
+    return makeCertificates(this.folder);
+  }
+
+  async broker(options) {
+    const broker = await startBroker(this.folder, options);
+    this.#children.push(broker.child);
+    return broker;
+  }
+
+  async listen(port, filter) {
+    const listener = await listen(port, filter);
+    this.#children.push(listener.child);
+    return listener.messages;
+  }
+
+  /** The server; `env` on top of system-chosen ports and 127.0.0.1. */
+  async server(env, command) {
+    const server = await startServer(this.folder, env, command);
+    this.#children.push(server.child);
+    return server;
+  }
+
+  async camera(options) {
+    const camera = await startCamera(this.folder, options);
+    this.#children.push(camera.child);
+    return camera;
+  }
+
+  async browser() {
+    const browser = await launch();
+    this.#browsers.push(browser);
+    return browser;
+  }
+
+  async page(browser, url) {
+    const page = await newPage(browser, url);
+    this.#pages.push(page);
+    return page;
+  }
+
+  /** A broker, a server and a camera: what most scenarios begin with. */
+  async site({ env = {}, camera: options = {} } = {}) {
+    const broker = await this.broker();
+    const id = this.cameraId();
+    const server = await this.server({ EMQX_BROKER_PORT: String(broker.port), ...env });
+    const camera = await this.camera({ id, broker: broker.port, ...options });
+    await server.brokerConnected();
+    return { broker, server, camera, id };
+  }
+
+  async show() {
+    for (const [index, page] of this.#pages.entries()) {
+      const file = join(ARTIFACTS, `failed-${this.#name}-${index}.png`);
+      await page.screenshot({ path: file, timeout: 5_000 }).catch(() => {});
+      const log = await page.evaluate(() => document.getElementById('log')?.innerText).catch(() => '(page gone)');
+      console.error(`--- page ${index}: ${file}\n${log}\n${page.problems.join('\n')}`);
+    }
+    this.#children.forEach((child) => console.error(child.describe()));
+  }
+
+  async close() {
+    await Promise.all(this.#browsers.map((browser) => browser.end()));
+    // Cameras and listeners first, the broker last, so that everybody can say goodbye.
+    for (const child of this.#children.reverse()) await child.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
