@@ -1,1 +1,21 @@
-//! To be written.
+//! Configuration: defaults < file < `.env` < environment < flags become one checked [`Config`].
+//!
+//! [`keys`] is the one list of all keys; [`load`] reads the layers, [`check`] finds impossible combinations.
+//! Every problem is reported at once, with the key and where its value came from.
+
+mod check;
+mod dotenv;
+pub mod keys;
+pub mod load;
+mod setting;
+mod tree;
+
+pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
+pub use setting::{LocalNetworks, PortRange, Secret};
+pub use tree::{
+    ApiConfig, AuthConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig, StreamConfig,
+    TlsConfig, TopicConfig, ViewerConfig,
+};
+
+#[cfg(test)]
+mod tests;

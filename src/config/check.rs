@@ -1,0 +1,143 @@
+//! Combinations that cannot work, and files that cannot be read.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::load::{Loaded, Problem};
+
+pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
+    let mut checker = Checker { loaded, problems };
+    checker.ports();
+    checker.ranges();
+    checker.files();
+    checker.not_built_yet();
+}
+
+struct Checker<'a> {
+    loaded: &'a mut Loaded,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, key: &str, text: String) {
+        let origin = Some(self.loaded.origin(key).clone());
+        self.problems.push(Problem { key: key.to_owned(), origin, text });
+    }
+
+    /// Two services cannot share a port of one protocol on overlapping addresses; port 0 never collides.
+    fn ports(&mut self) {
+        let c = &self.loaded.config;
+        let mut tcp = vec![
+            ("api.port", c.api.host, c.api.port),
+            ("signaling.port", c.signaling.host, c.signaling.port),
+            ("dashboard.port", c.dashboard.host, c.dashboard.port),
+        ];
+        if c.mqtt.embedded {
+            tcp.push(("mqtt.embedded_bind", c.mqtt.embedded_bind.ip(), c.mqtt.embedded_bind.port()));
+        }
+        let udp = vec![
+            ("media.video_port", c.media.host, c.media.video_port),
+            ("media.rtcp_port", c.media.host, c.media.rtcp_port),
+            ("media.audio_port", c.media.host, c.media.audio_port),
+            ("viewers.udp_port", c.viewers.host, c.viewers.udp_port),
+        ];
+        for services in [tcp, udp] {
+            for (index, (key, host, port)) in services.iter().enumerate() {
+                let overlaps = |other: &IpAddr| other == host || other.is_unspecified() || host.is_unspecified();
+                let taken = services[..index].iter().find(|(_, h, p)| *port != 0 && p == port && overlaps(h));
+                if let Some((other, ..)) = taken {
+                    let from = self.loaded.origin(other).to_string();
+                    self.wrong(key, format!("port {port} is also that of {other} ({from})"));
+                }
+            }
+        }
+    }
+
+    fn ranges(&mut self) {
+        let c = self.loaded.config.clone();
+        let (low, high) = (c.media.min_bandwidth, c.media.max_bandwidth);
+        if low > high {
+            let from = self.loaded.origin("media.max_bandwidth").to_string();
+            self.wrong(
+                "media.min_bandwidth",
+                format!("{low} kbit/s is more than media.max_bandwidth, {high} ({from})"),
+            );
+        }
+        if low == 0 {
+            self.wrong("media.min_bandwidth", "must be at least 1 kbit/s".into());
+        }
+        if c.streams.keepalive_interval < Duration::from_millis(100) {
+            self.wrong("streams.keepalive_interval", "must be at least 0.1 s".into());
+        }
+        if c.viewers.connect_timeout.is_zero() {
+            self.wrong("viewers.connect_timeout", "must be more than 0".into());
+        }
+        if c.streams.start_timeout.is_zero() {
+            self.wrong("streams.start_timeout", "must be more than 0".into());
+        }
+        for (key, topic) in [
+            ("mqtt.topics.play", &c.mqtt.topics.play),
+            ("mqtt.topics.keepalive", &c.mqtt.topics.keepalive),
+            ("mqtt.topics.stop", &c.mqtt.topics.stop),
+        ] {
+            if !topic.contains("{camera_id}") {
+                self.wrong(key, "must contain {camera_id}".into());
+            }
+        }
+        if cfg!(not(feature = "embedded-broker")) && c.mqtt.embedded {
+            self.wrong("mqtt.embedded", "this binary was built without the embedded broker".into());
+        }
+    }
+
+    fn files(&mut self) {
+        let c = self.loaded.config.clone();
+        self.pair(("tls.certificate", &c.tls.certificate), ("tls.key", &c.tls.key));
+        self.pair(("mqtt.client_cert", &c.mqtt.client_cert), ("mqtt.client_key", &c.mqtt.client_key));
+        if let Some(path) = &c.mqtt.ca_cert {
+            self.certificates("mqtt.ca_cert", path);
+        }
+    }
+
+    /// A certificate and its key: both or none, and both readable.
+    fn pair(&mut self, certificate: (&str, &Option<PathBuf>), key: (&str, &Option<PathBuf>)) {
+        match (certificate.1, key.1) {
+            (Some(_), None) => self.wrong(certificate.0, format!("needs {}", key.0)),
+            (None, Some(_)) => self.wrong(key.0, format!("needs {}", certificate.0)),
+            _ => {}
+        }
+        if let Some(path) = certificate.1 {
+            self.certificates(certificate.0, path);
+        }
+        if let Some(path) = key.1
+            && let Err(error) = PrivateKeyDer::from_pem_file(path)
+        {
+            self.wrong(key.0, format!("{}: {error}", path.display()));
+        }
+    }
+
+    fn certificates(&mut self, key: &str, path: &Path) {
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(found) if found.is_empty() => self.wrong(key, format!("{}: holds no certificate", path.display())),
+            Ok(_) => {}
+            Err(error) => self.wrong(key, format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// What the old service had and this version has not. Access control is never silently left out.
+    fn not_built_yet(&mut self) {
+        if self.loaded.config.auth.enabled {
+            self.wrong(
+                "auth.enabled",
+                "this version has no access control yet and will not start pretending it has".into(),
+            );
+        }
+        if self.loaded.config.media.port_range.is_some() {
+            self.loaded.notices.push("media.port_range is not used yet: all cameras share the three ports".into());
+        }
+    }
+}

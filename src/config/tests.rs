@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Sources {
+    let env: BTreeMap<_, _> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Sources { env, ..Sources::default() }
+}
+
+fn file(text: &str) -> (tempfile::TempDir, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("honeycast.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, Sources { file: Some(path), ..Sources::default() })
+}
+
+fn problems(sources: &Sources) -> Vec<String> {
+    load(sources).unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+fn shipped() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/honeycast.toml"))
+}
+
+#[test]
+fn the_shipped_file_holds_every_key_with_its_default() {
+    let loaded = load(&Sources { file: Some(shipped().to_owned()), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    for key in keys::KEYS {
+        assert_ne!(loaded.origin(key.path), &Origin::Default, "{} is missing in the file", key.path);
+    }
+}
+
+#[test]
+fn the_shipped_file_and_the_manual_name_every_environment_variable() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    for key in keys::KEYS {
+        assert!(manual.contains(&format!("`{}`", key.path)), "{} is missing in docs/configuration.md", key.path);
+        for name in key.env {
+            assert!(manual.contains(&format!("`{name}`")), "{name} is missing in docs/configuration.md");
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_loads_again() {
+    let first = load(&env(&[("API_SERVER_PORT", "81"), ("KEEPALIVE_INTERVAL", "2.5")])).unwrap();
+    let (_folder, sources) = file(&first.to_toml());
+    assert_eq!(load(&sources).unwrap().config, first.config);
+}
+
+#[test]
+fn later_layers_win() {
+    let (folder, mut sources) = file("[api]\nport = 1\n[signaling]\nport = 2\n[dashboard]\nport = 3\n");
+    let dotenv = folder.path().join(".env");
+    std::fs::write(&dotenv, "SIGNALING_SERVER_PORT=20\nDASHBOARD_SERVER_PORT=30\nVIEWER_UDP_PORT=40\n").unwrap();
+    sources.dotenv = Some(dotenv);
+    sources.env = env(&[("DASHBOARD_SERVER_PORT", "300"), ("VIEWER_UDP_PORT", "400")]).env;
+    sources.flags = vec![("viewers.udp_port", "4000".into(), "--viewer-udp-port")];
+    let loaded = load(&sources).unwrap();
+    let c = &loaded.config;
+    assert_eq!((c.api.port, c.signaling.port, c.dashboard.port, c.viewers.udp_port), (1, 20, 300, 4_000));
+    assert_eq!(loaded.origin("viewers.udp_port").to_string(), "flag --viewer-udp-port");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_key_and_origin() {
+    let (_folder, mut sources) =
+        file("[api]\nprot = 1\nport = \"x\"\n[nonsense]\na = 1\n[media]\nmin_bandwidth = 9000\n");
+    sources.env = env(&[("KEEPALIVE_INTERVAL", "soon"), ("TLS_CERT_PATH", "/nowhere/cert.pem")]).env;
+    let all = problems(&sources).join("\n");
+    for expected in [
+        "api.prot",
+        "did you mean api.port?",
+        "api.port",
+        "expected a number",
+        "nonsense",
+        "streams.keepalive_interval (environment, KEEPALIVE_INTERVAL)",
+        "media.min_bandwidth",
+        "needs tls.key",
+        "/nowhere/cert.pem",
+    ] {
+        assert!(all.contains(expected), "{expected} is missing in:\n{all}");
+    }
+}
+
+#[test]
+fn two_services_on_one_port_are_refused_and_port_zero_is_not() {
+    let all = problems(&env(&[("API_SERVER_PORT", "5000"), ("VIEWER_UDP_PORT", "5006")]));
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].contains("api.port") && all[1].contains("media.video_port"), "{all:?}");
+    let zero = ["API_SERVER_PORT", "SIGNALING_SERVER_PORT", "CAMERA_RTP_VIDEO_PORT", "CAMERA_RTCP_PORT"];
+    load(&env(&zero.map(|name| (name, "0")))).unwrap();
+}
+
+#[test]
+fn aliases_work_and_the_preferred_name_wins() {
+    let alias = load(&env(&[("EMQX_LIVESTREAM_CLIENT_ID", "old")])).unwrap();
+    assert_eq!(alias.config.mqtt.client_id, "old");
+    let both = load(&env(&[("EMQX_LIVESTREAM_CLIENT_ID", "old"), ("EMQX_CLIENT_ID", "new")])).unwrap();
+    assert_eq!(both.config.mqtt.client_id, "new");
+}
+
+#[test]
+fn tls_to_the_broker_follows_port_and_ca_unless_said() {
+    let uses = |pairs: &[(&str, &str)]| load(&env(pairs)).unwrap().config.mqtt.uses_tls();
+    assert!(uses(&[]));
+    assert!(!uses(&[("EMQX_BROKER_PORT", "1883")]));
+    assert!(uses(&[("EMQX_BROKER_PORT", "1883"), ("EMQX_USE_TLS", "yes")]));
+    assert!(!uses(&[("EMQX_USE_TLS", "0")]));
+}
+
+#[test]
+fn empty_variables_count_as_unset_and_kurento_is_ignored_with_a_notice() {
+    let loaded = load(&env(&[("EXTERNAL_IP", ""), ("API_SERVER_PORT", ""), ("KURENTO_WS_URL", "ws://x")])).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.notices[0].contains("KURENTO_WS_URL"));
+}
+
+#[test]
+fn access_control_is_not_silently_left_out() {
+    assert!(problems(&env(&[("AUTH_ENABLED", "true")]))[0].contains("no access control yet"));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let loaded = load(&env(&[("TURN_SERVER_PASSWORD", "hunter2"), ("EMQX_PASSWORD", "hunter2")])).unwrap();
+    assert!(!loaded.to_toml().contains("hunter2"));
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    assert_eq!(loaded.config.viewers.turn_password.reveal(), Some("hunter2"));
+}
+
+#[test]
+fn local_networks_are_cidrs_or_prefixes_and_private_by_default() {
+    let is = |list: &str, ip: &str| list.parse::<LocalNetworks>().unwrap().contains(ip.parse().unwrap());
+    for ip in ["192.168.3.4", "10.1.1.1", "172.16.0.1", "127.0.0.1", "169.254.1.1", "::1", "fd00::1", "::ffff:10.0.0.1"]
+    {
+        assert!(is("", ip), "{ip}");
+    }
+    assert!(!is("", "8.8.8.8") && !is("", "2001:db8::1"));
+    assert!(is("192.168.1.", "192.168.1.77") && !is("192.168.1.", "192.168.2.77"));
+    assert!(is("10.0.0.0/8, 192.168.1", "10.200.1.1") && is("10.0.0.0/8, 192.168.1", "192.168.1.1"));
+    assert!(is("0.0.0.0/0", "8.8.8.8") && is("8.8.8.8", "8.8.8.8") && !is("8.8.8.8", "8.8.8.9"));
+    for wrong in ["nonsense", "10.0.0.0/33", "300.1.", "1.2.3.4.5"] {
+        assert!(wrong.parse::<LocalNetworks>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_missing_or_broken_file_is_named() {
+    let missing = Sources { file: Some("/nowhere/honeycast.toml".into()), ..Sources::default() };
+    assert!(problems(&missing)[0].contains("/nowhere/honeycast.toml"));
+    let (_folder, broken) = file("[api\n");
+    assert!(problems(&broken)[0].contains("is not TOML"));
+}

@@ -1,0 +1,313 @@
+//! The settings of every part, as plain typed values.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::setting::{LocalNetworks, PortRange, Secret};
+use crate::base::net::default_route_address;
+use crate::telemetry::{LogFilter, LogFormat};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Addresses of this machine.
+    pub network: NetworkConfig,
+    /// REST API.
+    pub api: ApiConfig,
+    /// WebSocket signaling.
+    pub signaling: ListenConfig<8765>,
+    /// Dashboard.
+    pub dashboard: ListenConfig<5000>,
+    /// Broker and topics.
+    pub mqtt: MqttConfig,
+    /// Camera side.
+    pub media: MediaConfig,
+    /// Browser side.
+    pub viewers: ViewerConfig,
+    /// Life of a stream.
+    pub streams: StreamConfig,
+    /// Certificate of the listeners.
+    pub tls: TlsConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// Log lines.
+    pub log: LogSection,
+}
+
+/// Addresses of this machine.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NetworkConfig {
+    /// Address for cameras and viewers outside (`EXTERNAL_IP`).
+    pub external_ip: Option<IpAddr>,
+    /// Address for cameras and viewers inside (`LOCAL_IP`).
+    pub local_ip: Option<IpAddr>,
+    /// What counts as inside (`LOCAL_NETWORK_PREFIX`).
+    pub local_networks: LocalNetworks,
+}
+
+impl NetworkConfig {
+    /// The local address: as configured, else that of the default route, else loopback.
+    pub fn local_ip(&self) -> IpAddr {
+        self.local_ip.or_else(|| default_route_address().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The external address: as configured, else the local one.
+    pub fn external_ip(&self) -> IpAddr {
+        self.external_ip.unwrap_or_else(|| self.local_ip())
+    }
+}
+
+/// REST API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiConfig {
+    /// Address to bind (`API_SERVER_HOST`).
+    pub host: IpAddr,
+    /// TCP port; 0 lets the system choose (`API_SERVER_PORT`).
+    pub port: u16,
+    /// Origins whose pages may call; empty for any.
+    pub allowed_origins: Vec<String>,
+}
+
+/// A listener whose port is `PORT` unless configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenConfig<const PORT: u16> {
+    /// Address to bind.
+    pub host: IpAddr,
+    /// TCP port; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// Broker and topics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MqttConfig {
+    /// Host name or address (`EMQX_BROKER_HOST`).
+    pub host: String,
+    /// TCP port (`EMQX_BROKER_PORT`).
+    pub port: u16,
+    /// Prefix of the client id; a random suffix makes it unique per process (`EMQX_CLIENT_ID`).
+    pub client_id: String,
+    /// User name, where the broker wants one.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Secret,
+    /// TLS towards the broker; unset: on port 8883 or when a CA is set (`EMQX_USE_TLS`).
+    pub use_tls: Option<bool>,
+    /// PEM file with the CA (`EMQX_CA_CERT`); unset: the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM file with the client certificate (`EMQX_CLIENT_CERT`).
+    pub client_cert: Option<PathBuf>,
+    /// PEM file with its key (`EMQX_CLIENT_KEY`).
+    pub client_key: Option<PathBuf>,
+    /// Name to expect in the broker's certificate; unset: `host` (`EMQX_TLS_SERVER_NAME`).
+    pub tls_server_name: Option<String>,
+    /// Whether that name is checked; the chain always is (`EMQX_TLS_VERIFY_HOSTNAME`).
+    pub tls_verify_hostname: bool,
+    /// Run a broker inside the process and use it.
+    pub embedded: bool,
+    /// Where the embedded broker listens.
+    pub embedded_bind: SocketAddr,
+    /// Topics.
+    pub topics: TopicConfig,
+}
+
+impl MqttConfig {
+    /// Whether the link uses TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.use_tls.unwrap_or(self.port == 8883 || self.ca_cert.is_some())
+    }
+}
+
+/// MQTT topics; `{camera_id}` stands for the camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicConfig {
+    /// To the camera: begin.
+    pub play: String,
+    /// To the camera: go on.
+    pub keepalive: String,
+    /// To the camera: end.
+    pub stop: String,
+    /// From the camera: connected or not.
+    pub connection: String,
+    /// From the camera: every 600 s.
+    pub status: String,
+    /// From the camera: the same shape as status.
+    pub state: String,
+    /// From the camera: motion and sound.
+    pub activity: String,
+}
+
+/// Camera side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MediaConfig {
+    /// Address to bind.
+    pub host: IpAddr,
+    /// UDP port of video RTP (`CAMERA_RTP_VIDEO_PORT`).
+    pub video_port: u16,
+    /// UDP port of RTCP (`CAMERA_RTCP_PORT`).
+    pub rtcp_port: u16,
+    /// UDP port of audio RTP (`CAMERA_RTP_AUDIO_PORT`).
+    pub audio_port: u16,
+    /// Further ports (`MEDIA_PORT_RANGE`).
+    pub port_range: Option<PortRange>,
+    /// Lowest REMB in kbit/s (`MIN_VIDEO_RECV_BANDWIDTH`).
+    pub min_bandwidth: u32,
+    /// Highest REMB in kbit/s (`MAX_VIDEO_RECV_BANDWIDTH`).
+    pub max_bandwidth: u32,
+    /// RTCP to cameras; off only to test what a camera does without.
+    pub feedback: bool,
+}
+
+/// Browser side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewerConfig {
+    /// Address to bind.
+    pub host: IpAddr,
+    /// UDP port of all viewers (`VIEWER_UDP_PORT`).
+    pub udp_port: u16,
+    /// Viewers of one stream (`MAX_VIEWERS_PER_STREAM`).
+    pub max_per_stream: u32,
+    /// A viewer that is not connected by then is forgotten (`VIEWER_CONNECT_TIMEOUT`).
+    pub connect_timeout: Duration,
+    /// STUN server handed to pages (`STUN_SERVER`).
+    pub stun_server: Option<String>,
+    /// TURN server handed to pages (`TURN_SERVER_URL`).
+    pub turn_url: Option<String>,
+    /// Its user name (`TURN_SERVER_USERNAME`).
+    pub turn_username: Option<String>,
+    /// Its password (`TURN_SERVER_PASSWORD`).
+    pub turn_password: Secret,
+}
+
+/// Life of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamConfig {
+    /// Between keepalives (`KEEPALIVE_INTERVAL`).
+    pub keepalive_interval: Duration,
+    /// From play to the first packet (`STREAM_START_TIMEOUT`).
+    pub start_timeout: Duration,
+    /// Without viewers until it stops by itself; 0 never (`STREAM_IDLE_TIMEOUT`).
+    pub idle_timeout: Duration,
+    /// Whether starting a running stream succeeds (`START_IDEMPOTENT`).
+    pub start_idempotent: bool,
+    /// Streams at once.
+    pub max_streams: u32,
+}
+
+/// Certificate of the API, signaling and dashboard listeners.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TlsConfig {
+    /// PEM file with the chain (`TLS_CERT_PATH`).
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the key (`TLS_KEY_PATH`).
+    pub key: Option<PathBuf>,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuthConfig {
+    /// Whether requests need a token (`AUTH_ENABLED`).
+    pub enabled: bool,
+    /// HS256 secret (`JWT_SECRET_KEY`).
+    pub jwt_secret: Secret,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogSection {
+    /// Which (`LOG_LEVEL`).
+    pub level: LogFilter,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self { host: ANY, port: 8080, allowed_origins: Vec::new() }
+    }
+}
+
+impl<const PORT: u16> Default for ListenConfig<PORT> {
+    fn default() -> Self {
+        Self { host: ANY, port: PORT }
+    }
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8883,
+            client_id: "honeycast".into(),
+            username: None,
+            password: Secret::default(),
+            use_tls: None,
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+            tls_server_name: None,
+            tls_verify_hostname: true,
+            embedded: false,
+            embedded_bind: SocketAddr::new(ANY, 1883),
+            topics: TopicConfig::default(),
+        }
+    }
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            play: "prod/honeycomb/{camera_id}/stream/play".into(),
+            keepalive: "prod/honeycomb/{camera_id}/stream/keepalive".into(),
+            stop: "prod/honeycomb/{camera_id}/stream/stop".into(),
+            connection: "prod/device/connection/hive-cam/+".into(),
+            status: "prod/device/status/hive-cam/+".into(),
+            state: "prod/device/message/hive-cam/+/camera/state".into(),
+            activity: "prod/device/message/hive-cam/+/activity/+".into(),
+        }
+    }
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        Self {
+            host: ANY,
+            video_port: 5006,
+            rtcp_port: 5007,
+            audio_port: 5008,
+            port_range: None,
+            min_bandwidth: 500,
+            max_bandwidth: 5_000,
+            feedback: true,
+        }
+    }
+}
+
+impl Default for ViewerConfig {
+    fn default() -> Self {
+        Self {
+            host: ANY,
+            udp_port: 8189,
+            max_per_stream: 10,
+            connect_timeout: Duration::from_secs(20),
+            stun_server: None,
+            turn_url: None,
+            turn_username: None,
+            turn_password: Secret::default(),
+        }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            keepalive_interval: Duration::from_secs(4),
+            start_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+            start_idempotent: false,
+            max_streams: 1_000,
+        }
+    }
+}
