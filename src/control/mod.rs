@@ -27,3 +27,5 @@ pub use handle::{
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
+
+pub use crate::egress::{Candidate, CloseReason};

@@ -19,7 +19,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 pub use serve::{TlsFiles, serve};
-pub use settings::{AllowedOrigins, ApiSettings, IceServer, PageSettings};
+pub use settings::{ApiSettings, IceServer, PageSettings};
 
 use self::error::ApiError;
 use crate::control::Control;

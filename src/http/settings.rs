@@ -1,8 +1,8 @@
 //! What the HTTP edge is told at start, already validated.
 
-use std::sync::Arc;
-
 use serde::Serialize;
+
+use crate::base::AllowedOrigins;
 
 /// Settings of the API and dashboard ports.
 #[derive(Debug, Clone, Default)]
@@ -11,26 +11,6 @@ pub struct ApiSettings {
     pub allowed_origins: AllowedOrigins,
     /// What the pages have to know.
     pub pages: PageSettings,
-}
-
-/// Origins whose pages may read answers (CORS).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AllowedOrigins {
-    /// All; the origin is echoed, because credentials forbid `*`.
-    #[default]
-    Any,
-    /// These, like `https://dashboard.example`, without a trailing slash.
-    Only(Arc<[String]>),
-}
-
-impl AllowedOrigins {
-    /// Whether pages of `origin` may read answers. Origins compare as bytes (RFC 6454 §5).
-    pub fn allows(&self, origin: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(origins) => origins.iter().any(|allowed| allowed == origin),
-        }
-    }
 }
 
 /// The content of `/viewer-config.json`.

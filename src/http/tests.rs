@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::base::StreamId;
+use crate::base::{AllowedOrigins, StreamId};
 use crate::control::testing::{CAMERA, Mood, Rig, camera, settings};
 use crate::control::{BrokerStatus, Settings};
 use crate::ingest::IngestStats;

@@ -1,0 +1,97 @@
+//! What happened on the signaling port.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::protocol::Refusal;
+
+/// Counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    sockets: AtomicU64,
+    open: AtomicU64,
+    foreign_origins: AtomicU64,
+    not_websocket: AtomicU64,
+    not_json: AtomicU64,
+    unknown_types: AtomicU64,
+    missing_fields: AtomicU64,
+    refused_viewers: AtomicU64,
+    broken: AtomicU64,
+}
+
+/// A snapshot of [`Counters`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SignalingStats {
+    /// Sockets accepted.
+    pub sockets: u64,
+    /// Sockets open now.
+    pub open: u64,
+    /// Refused: the page's origin is not allowed.
+    pub foreign_origins: u64,
+    /// Requests that were no WebSocket handshake.
+    pub not_websocket: u64,
+    /// Messages that were not JSON.
+    pub not_json: u64,
+    /// Messages of an unknown type.
+    pub unknown_types: u64,
+    /// `viewer` messages that lacked a field.
+    pub missing_fields: u64,
+    /// `viewer` messages that were understood and refused.
+    pub refused_viewers: u64,
+    /// Sockets that broke the protocol, sent too much at once, took nothing, or fell silent.
+    pub broken: u64,
+}
+
+/// Which number goes up.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Count {
+    ForeignOrigin,
+    NotWebSocket,
+    RefusedViewer,
+    Broken,
+}
+
+impl Counters {
+    /// The numbers now.
+    pub fn snapshot(&self) -> SignalingStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SignalingStats {
+            sockets: read(&self.sockets),
+            open: read(&self.open),
+            foreign_origins: read(&self.foreign_origins),
+            not_websocket: read(&self.not_websocket),
+            not_json: read(&self.not_json),
+            unknown_types: read(&self.unknown_types),
+            missing_fields: read(&self.missing_fields),
+            refused_viewers: read(&self.refused_viewers),
+            broken: read(&self.broken),
+        }
+    }
+
+    pub(super) fn count(&self, what: Count) {
+        let counter = match what {
+            Count::ForeignOrigin => &self.foreign_origins,
+            Count::NotWebSocket => &self.not_websocket,
+            Count::RefusedViewer => &self.refused_viewers,
+            Count::Broken => &self.broken,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        let counter = match refusal {
+            Refusal::NotJson => &self.not_json,
+            Refusal::UnknownType(_) => &self.unknown_types,
+            Refusal::MissingFields => &self.missing_fields,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn opened(&self) {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
