@@ -1,0 +1,312 @@
+//! `honeycast simulate-camera`: one or more cameras that are not there.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use crate::base::CameraId;
+use crate::mqtt::TlsSettings;
+use crate::sim::{CameraSettings, FaultSettings, ReportFormat, RtcpSending, SimSettings};
+
+/// Options of the simulated camera.
+///
+/// The camera waits on the broker for `play`, then sends a test clip as plain RTP to where the message says,
+/// as long as it gets receiver reports or REMB. Once a second it prints how it is.
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// MQTT broker; IPv6 addresses in brackets.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    broker: String,
+
+    /// Id of the camera: 32 upper-case hex digits.
+    #[arg(long, value_name = "ID", default_value = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF")]
+    camera_id: CameraId,
+
+    /// How many cameras to be. The further ones have ids that count up in the first eight digits, and seeds
+    /// that count up.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+
+    /// Seed of all that is random: first sequence numbers and timestamps, lost and swapped packets.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+
+    /// Address to send from. It is also told on MQTT, which helps the server to recognise the camera; the
+    /// default sends from whichever address leads to the server.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    bind: IpAddr,
+
+    /// What to print once a second for each camera.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Report::Text)]
+    report: Report,
+
+    /// User name at the broker.
+    #[arg(long, value_name = "NAME", requires = "password", help_heading = "Broker")]
+    username: Option<String>,
+
+    /// Password at the broker. Other users of this machine can see it in the list of processes.
+    #[arg(long, value_name = "PASSWORD", requires = "username", help_heading = "Broker")]
+    password: Option<String>,
+
+    /// Use TLS and trust the CA certificates of this PEM file.
+    #[arg(long, value_name = "FILE", help_heading = "Broker")]
+    ca_cert: Option<PathBuf>,
+
+    /// PEM file with the client certificate; TLS is used then.
+    #[arg(long, value_name = "FILE", requires = "client_key", help_heading = "Broker")]
+    client_cert: Option<PathBuf>,
+
+    /// PEM file with the key of the client certificate.
+    #[arg(long, value_name = "FILE", requires = "client_cert", help_heading = "Broker")]
+    client_key: Option<PathBuf>,
+
+    /// Name that the broker's certificate must carry, if it is not the one in --broker; TLS is used then.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_verify_hostname", help_heading = "Broker")]
+    server_name: Option<String>,
+
+    /// Use TLS, but take any name in the broker's certificate. Who signed it is checked all the same.
+    #[arg(long, help_heading = "Broker")]
+    no_verify_hostname: bool,
+
+    /// Seconds without receiver report or REMB after which the camera stops streaming; 0 = never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds, help_heading = "Ways")]
+    stop_without_feedback: f64,
+
+    /// Where the camera's own RTCP comes from.
+    #[arg(long, value_name = "PORT", value_enum, default_value_t = Rtcp::OwnPort, help_heading = "Ways")]
+    rtcp: Rtcp,
+
+    /// Send no RTCP; the same as --rtcp none.
+    #[arg(long, conflicts_with = "rtcp", help_heading = "Ways")]
+    no_rtcp: bool,
+
+    /// Send no audio.
+    #[arg(long, help_heading = "Ways")]
+    no_audio: bool,
+
+    /// Keep the bitrate, whatever REMB says. Otherwise the camera sends a small picture (about 200 kbit/s)
+    /// when REMB is below the bitrate of the large one (about 600 kbit/s).
+    #[arg(long, help_heading = "Ways")]
+    ignore_remb: bool,
+
+    /// Do not repeat packets when asked with NACK.
+    #[arg(long, help_heading = "Ways")]
+    ignore_nack: bool,
+
+    /// Send a keyframe when asked with PLI or FIR. Otherwise one comes every 4 s and not before.
+    #[arg(long, help_heading = "Ways")]
+    honour_pli: bool,
+
+    /// Lose this share of the RTP packets, 0 to 100.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, help_heading = "Faults")]
+    loss: f64,
+
+    /// Let this share of the RTP packets be overtaken by the next one, 0 to 100.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, help_heading = "Faults")]
+    reorder: f64,
+
+    /// Reboot once, this many seconds after the first stream began: leave the broker, forget the stream, come
+    /// back 2 s later with other ports, sequence numbers and timestamps.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
+    reboot_after: Option<f64>,
+
+    /// Accept play, but send nothing.
+    #[arg(long, help_heading = "Faults")]
+    silent: bool,
+}
+
+/// How reports look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Report {
+    /// One JSON object a line.
+    Json,
+    /// One line for people.
+    Text,
+    /// Nothing.
+    None,
+}
+
+/// Where RTCP comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rtcp {
+    /// A socket of its own.
+    OwnPort,
+    /// The socket of the RTP that it is about.
+    SameAsRtp,
+    /// A socket of its own, but nothing until some RTCP has come.
+    AfterReceived,
+    /// Nothing is sent.
+    None,
+}
+
+impl SimulateArgs {
+    /// The cameras to be.
+    ///
+    /// # Errors
+    ///
+    /// `--broker` is not a host and a port.
+    pub(super) fn settings(&self) -> anyhow::Result<Vec<SimSettings>> {
+        let (host, port) = host_and_port(&self.broker)
+            .with_context(|| format!("--broker {:?} is not HOST:PORT, like 127.0.0.1:1883", self.broker))?;
+        let mut first = SimSettings::new(self.camera_id, host, port);
+        first.link.tls = self.tls();
+        first.link.credentials = self.username.clone().zip(self.password.clone());
+        first.bind = self.bind;
+        first.seed = self.seed;
+        first.behaviour = CameraSettings {
+            audio: !self.no_audio,
+            rtcp: match self.rtcp {
+                _ if self.no_rtcp => RtcpSending::None,
+                Rtcp::OwnPort => RtcpSending::OwnPort,
+                Rtcp::SameAsRtp => RtcpSending::SameAsRtp,
+                Rtcp::AfterReceived => RtcpSending::AfterReceived,
+                Rtcp::None => RtcpSending::None,
+            },
+            stop_without_feedback: (self.stop_without_feedback > 0.0)
+                .then(|| Duration::from_secs_f64(self.stop_without_feedback)),
+            follow_remb: !self.ignore_remb,
+            honour_pli: self.honour_pli,
+            answer_nack: !self.ignore_nack,
+            ..CameraSettings::default()
+        };
+        first.faults = FaultSettings {
+            loss_percent: self.loss,
+            reorder_percent: self.reorder,
+            reboot_after: self.reboot_after.map(Duration::from_secs_f64),
+            silent: self.silent,
+        };
+        Ok((0..self.count).map(|n| first.nth(n)).collect())
+    }
+
+    /// How reports are to be printed.
+    pub(super) fn report_format(&self) -> ReportFormat {
+        match self.report {
+            Report::Json => ReportFormat::Json,
+            Report::Text => ReportFormat::Text,
+            Report::None => ReportFormat::None,
+        }
+    }
+
+    /// TLS, if any option asks for it.
+    fn tls(&self) -> Option<TlsSettings> {
+        let asked = self.ca_cert.is_some()
+            || self.client_cert.is_some()
+            || self.server_name.is_some()
+            || self.no_verify_hostname;
+        asked.then(|| TlsSettings {
+            ca: self.ca_cert.clone(),
+            client_cert: self.client_cert.clone(),
+            client_key: self.client_key.clone(),
+            server_name: self.server_name.clone(),
+            verify_hostname: !self.no_verify_hostname,
+        })
+    }
+}
+
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']')?,
+        // More colons without brackets: an IPv6 address whose end would be taken for the port.
+        None => Some(host).filter(|host| !host.contains(':'))?,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    number(text, 100.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    // A day: what is longer is meant to be never.
+    number(text, 86_400.0)
+}
+
+fn number(text: &str, most: f64) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=most).contains(&number) => Ok(number),
+        _ => Err(format!("expected a number from 0 to {most}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: SimulateArgs,
+    }
+
+    fn parse(line: &str) -> Result<SimulateArgs, clap::Error> {
+        Command::try_parse_from(["simulate-camera"].into_iter().chain(line.split_whitespace())).map(|c| c.args)
+    }
+
+    fn one(line: &str) -> SimSettings {
+        let settings = parse(line).unwrap().settings().unwrap();
+        assert_eq!(settings.len(), 1);
+        settings.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_a_faultless_camera_on_this_machine() {
+        use clap::CommandFactory;
+        Command::command().debug_assert();
+        let camera = one("");
+        assert_eq!((camera.link.host.as_str(), camera.link.port), ("127.0.0.1", 1883));
+        assert!(camera.link.tls.is_none() && camera.link.credentials.is_none());
+        assert_eq!(camera.behaviour.stop_without_feedback, Some(Duration::from_secs(30)));
+        assert_eq!(camera.behaviour.rtcp, RtcpSending::OwnPort);
+        assert!(camera.behaviour.audio && camera.behaviour.follow_remb && camera.behaviour.answer_nack);
+        assert!(!camera.behaviour.honour_pli && !camera.faults.silent && camera.faults.reboot_after.is_none());
+    }
+
+    #[test]
+    fn every_option_arrives() {
+        let camera = one("--broker [::1]:8883 --camera-id 00000000000000000000000000000001 --seed 7 --bind 127.0.0.1 \
+             --username u --password p --ca-cert ca --client-cert c --client-key k --server-name n \
+             --stop-without-feedback 0 --no-rtcp --no-audio --ignore-remb --ignore-nack --honour-pli \
+             --loss 1.5 --reorder 2 --reboot-after 10 --silent");
+        assert_eq!((camera.link.host.as_str(), camera.link.port), ("::1", 8883));
+        assert_eq!((camera.camera.as_str(), camera.seed), ("00000000000000000000000000000001", 7));
+        assert_eq!(camera.bind, IpAddr::from(Ipv4Addr::LOCALHOST));
+        assert_eq!(camera.link.credentials, Some(("u".to_owned(), "p".to_owned())));
+        let tls = camera.link.tls.unwrap();
+        assert_eq!((tls.ca, tls.client_cert), (Some("ca".into()), Some("c".into())));
+        assert_eq!((tls.client_key, tls.server_name.as_deref()), (Some("k".into()), Some("n")));
+        assert!(tls.verify_hostname);
+        let ways = camera.behaviour;
+        assert_eq!((ways.stop_without_feedback, ways.rtcp), (None, RtcpSending::None));
+        assert!(!ways.audio && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
+        let faults = camera.faults;
+        assert_eq!((faults.loss_percent, faults.reorder_percent), (1.5, 2.0));
+        assert_eq!((faults.reboot_after, faults.silent), (Some(Duration::from_secs(10)), true));
+        assert_eq!(one("--rtcp after-received").behaviour.rtcp, RtcpSending::AfterReceived);
+        assert!(!one("--no-verify-hostname").link.tls.unwrap().verify_hostname);
+        assert_eq!(parse("--report json").unwrap().report_format(), ReportFormat::Json);
+    }
+
+    #[test]
+    fn several_cameras_have_several_ids() {
+        let cameras = parse("--count 3").unwrap().settings().unwrap();
+        let heads: Vec<_> = cameras.iter().map(|camera| &camera.camera.as_str()[..8]).collect();
+        assert_eq!(heads, ["56C1CADC", "56C1CADD", "56C1CADE"]);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["--camera-id x", "--count 0", "--loss 101", "--loss NaN", "--reorder -1", "--username u"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for broker in ["localhost", "localhost:0", ":1883", "::1:1883", "[::1:1883", "h:70000"] {
+            assert!(parse(&format!("--broker {broker}")).unwrap().settings().is_err(), "{broker}");
+        }
+    }
+}
