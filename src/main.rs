@@ -1,3 +1,10 @@
 //! The `honeycast` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use honeycast::cli;
+
+fn main() -> ExitCode {
+    cli::main(cli::Cli::parse())
+}

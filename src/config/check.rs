@@ -88,6 +88,10 @@ impl Checker<'_> {
                 self.wrong(key, "must contain {camera_id}".into());
             }
         }
+        let service = &c.mqtt.topics.service;
+        if service.is_empty() || service.contains(['+', '#']) {
+            self.wrong("mqtt.topics.service", "must be a topic without + and #".into());
+        }
         if cfg!(not(feature = "embedded-broker")) && c.mqtt.embedded {
             self.wrong("mqtt.embedded", "this binary was built without the embedded broker".into());
         }

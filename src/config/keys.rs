@@ -60,6 +60,7 @@ pub static KEYS: &[Key] = &[
     key!("mqtt.topics.status", ["MQTT_TOPIC_STATUS"], mqtt.topics.status),
     key!("mqtt.topics.state", ["MQTT_TOPIC_STATE"], mqtt.topics.state),
     key!("mqtt.topics.activity", ["MQTT_TOPIC_ACTIVITY"], mqtt.topics.activity),
+    key!("mqtt.topics.service", ["MQTT_TOPIC_SERVICE"], mqtt.topics.service),
     key!("media.host", ["MEDIA_HOST"], media.host),
     key!("media.video_port", ["CAMERA_RTP_VIDEO_PORT"], media.video_port),
     key!("media.rtcp_port", ["CAMERA_RTCP_PORT"], media.rtcp_port),

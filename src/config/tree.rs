@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::setting::{LocalNetworks, PortRange, Secret};
 use crate::base::net::default_route_address;
-use crate::telemetry::{LogFilter, LogFormat};
+use crate::telemetry::{LogConfig, LogFilter, LogFormat};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -135,6 +135,8 @@ pub struct TopicConfig {
     pub state: String,
     /// From the camera: motion and sound.
     pub activity: String,
+    /// From this service: online or offline, retained.
+    pub service: String,
 }
 
 /// Camera side.
@@ -266,6 +268,7 @@ impl Default for TopicConfig {
             status: "prod/device/status/hive-cam/+".into(),
             state: "prod/device/message/hive-cam/+/camera/state".into(),
             activity: "prod/device/message/hive-cam/+/activity/+".into(),
+            service: "prod/service/honeycast/status".into(),
         }
     }
 }
@@ -309,5 +312,12 @@ impl Default for StreamConfig {
             start_idempotent: false,
             max_streams: 1_000,
         }
+    }
+}
+
+impl Config {
+    /// What the log is told.
+    pub fn log_config(&self) -> LogConfig {
+        LogConfig { level: self.log.level.clone(), format: self.log.format }
     }
 }

@@ -27,6 +27,10 @@ const MAX_QUEUED: usize = 1000;
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// How long the session of a client that went away is kept.
 const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
+/// What was published just before a stop (cameras' `stop`, the service's `offline`) gets this long to reach
+/// its subscribers: the library acknowledges a message before it delivers it, and drops its queues when it
+/// stops without saying whether they were empty. As SO_LINGER, for a broker.
+const LINGER: Duration = Duration::from_millis(250);
 /// Longest orderly stop; after it, whatever still hangs is dropped.
 const STOP: Duration = Duration::from_millis(800);
 
@@ -117,6 +121,10 @@ impl EmbeddedBroker {
             tokio::select! {
                 result = &mut run => return result.map_err(|error| error.to_string()),
                 () = requested.requested() => {}
+            }
+            tokio::select! {
+                result = &mut run => return result.map_err(|error| error.to_string()),
+                () = tokio::time::sleep(LINGER) => {}
             }
             stop.shutdown();
             match tokio::time::timeout(STOP, run).await {

@@ -1,0 +1,60 @@
+//! Every port of the process, bound before anything runs: a port that is taken ends the start, not a stream.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use super::StartError;
+use crate::config::Config;
+use crate::egress::ViewerPort;
+use crate::http::TlsFiles;
+use crate::ingest::{CameraPorts, PortPlan};
+
+/// The bound ports.
+pub(super) struct Listeners {
+    pub(super) api: TcpListener,
+    pub(super) signaling: TcpListener,
+    pub(super) dashboard: TcpListener,
+    pub(super) cameras: CameraPorts,
+    pub(super) viewers: ViewerPort,
+    /// For the three TCP listeners.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Listeners {
+    /// Binds everything, or names the key and address that cannot be had.
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        let tcp = |key, host: IpAddr, port| {
+            let address = SocketAddr::new(host, port);
+            TcpListener::bind(address)
+                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                .map_err(|source| StartError::Bind { key, address: address.to_string(), source })
+        };
+        let udp = |key, address: String| move |source: io::Error| StartError::Bind { key, address, source };
+        let (media, viewers) = (&config.media, &config.viewers);
+        let plan = PortPlan { video_rtp: media.video_port, rtcp: media.rtcp_port, audio_rtp: media.audio_port };
+        let camera_ports = format!("{} UDP {}, {}, {}", media.host, plan.video_rtp, plan.rtcp, plan.audio_rtp);
+        let viewer_address = SocketAddr::new(viewers.host, viewers.udp_port);
+        Ok(Self {
+            api: tcp("api.port", config.api.host, config.api.port)?,
+            signaling: tcp("signaling.port", config.signaling.host, config.signaling.port)?,
+            dashboard: tcp("dashboard.port", config.dashboard.host, config.dashboard.port)?,
+            cameras: CameraPorts::bind(media.host, plan).map_err(udp("media ports", camera_ports))?,
+            viewers: ViewerPort::bind(viewer_address)
+                .map_err(udp("viewers.udp_port", format!("UDP {viewer_address}")))?,
+            tls: tls(config)?,
+        })
+    }
+}
+
+fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, StartError> {
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(certificate), Some(key)) => {
+            let files = TlsFiles { certificate: certificate.clone(), key: key.clone() };
+            files.load().map(Some).map_err(StartError::Certificate)
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,317 @@
+//! The running service: its parts, built bottom-up and drained top-down.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::broker::Broker;
+use super::listeners::Listeners;
+use crate::base::{AllowedOrigins, Shutdown};
+use crate::config::{Config, NetworkConfig, ViewerConfig};
+use crate::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, Timing};
+use crate::egress::{EgressHandle, EgressSettings};
+use crate::http::{self, ApiSettings, IceServer, PageSettings};
+use crate::ingest::{IngestHandle, IngestSettings};
+use crate::signaling::{self, SignalingSettings};
+
+/// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
+/// sender, or makes it wait.
+const QUEUE: usize = 1_024;
+/// From the request to stop to the end of the process (two seconds by contract with the operator).
+const STOP_WITHIN: Duration = Duration::from_millis(1_850);
+/// Pages that are told about the end get this long to take it.
+const EDGES_WITHIN: Duration = Duration::from_millis(300);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("{key}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The key that names it.
+        key: &'static str,
+        /// Address and port.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The listeners' certificate cannot be used.
+    #[error("tls.certificate, tls.key: {0}")]
+    Certificate(io::Error),
+    /// The broker's settings cannot be used, or the embedded broker cannot run.
+    #[error("mqtt: {0}")]
+    Broker(String),
+    /// A socket or thread of the media engine cannot be set up.
+    #[error("media engine: {0}")]
+    Media(io::Error),
+    /// The demo has no camera.
+    #[error("demo: {0}")]
+    Demo(String),
+}
+
+/// Where the service listens, with real ports.
+#[derive(Debug, Clone, Serialize)]
+pub struct Addresses {
+    /// REST API.
+    pub api: SocketAddr,
+    /// Signaling socket.
+    pub signaling: SocketAddr,
+    /// Pages.
+    pub dashboard: SocketAddr,
+    /// UDP port of all viewers.
+    pub viewer_udp: u16,
+    /// UDP port for cameras' video.
+    pub camera_video_udp: u16,
+    /// UDP port for cameras' RTCP.
+    pub camera_rtcp_udp: u16,
+    /// UDP port for cameras' audio.
+    pub camera_audio_udp: u16,
+    /// The embedded broker.
+    pub mqtt: Option<SocketAddr>,
+    /// Whether the TCP listeners speak TLS.
+    pub tls: bool,
+}
+
+/// All parts, running.
+pub struct Service {
+    addresses: Addresses,
+    control: Control,
+    broker: Broker,
+    /// HTTP and signaling.
+    edges: Shutdown,
+    /// Control, ingest, egress.
+    core: Shutdown,
+    failures: mpsc::Receiver<String>,
+}
+
+impl Service {
+    /// Binds every port, then starts every part. A broker that cannot be reached is no reason not to start.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(config)?;
+        let core = Shutdown::new();
+        // Whatever was started before an error ends with it.
+        let guard = StopOnDrop(core.clone());
+
+        let (ingest_events, ingest_rx) = mpsc::channel(QUEUE);
+        let (egress_events, egress_rx) = mpsc::channel(QUEUE);
+        let (camera_messages, messages_rx) = mpsc::channel(QUEUE);
+        let (commands, commands_rx) = mpsc::channel(QUEUE);
+
+        let camera_ports = listeners.cameras.plan().map_err(StartError::Media)?;
+        let viewer_udp = listeners.viewers.port().map_err(StartError::Media)?;
+        let ingest_settings = IngestSettings { feedback: config.media.feedback };
+        let ingest = IngestHandle::start(listeners.cameras, &ingest_settings, ingest_events, &core)
+            .map_err(StartError::Media)?;
+        let egress = EgressHandle::start(listeners.viewers, &egress_settings(config), egress_events, &core)
+            .map_err(StartError::Media)?;
+        let broker = Broker::start(config, commands_rx, camera_messages).await?;
+        let parts = Parts {
+            ingest,
+            egress,
+            ingest_events: ingest_rx,
+            egress_events: egress_rx,
+            camera_messages: messages_rx,
+            commands,
+            broker: broker.status.clone(),
+        };
+        let control = control::start(control_settings(config), parts, &core);
+
+        let local = |listener: &TcpListener| listener.local_addr().map_err(StartError::Media);
+        let addresses = Addresses {
+            api: local(&listeners.api)?,
+            signaling: local(&listeners.signaling)?,
+            dashboard: local(&listeners.dashboard)?,
+            viewer_udp,
+            camera_video_udp: camera_ports.video_rtp,
+            camera_rtcp_udp: camera_ports.rtcp,
+            camera_audio_udp: camera_ports.audio_rtp,
+            mqtt: broker.embedded,
+            tls: listeners.tls.is_some(),
+        };
+
+        let edges = Shutdown::new();
+        let (failed, failures) = mpsc::channel(4);
+        let api = api_settings(config, &addresses);
+        let allowed_origins = api.allowed_origins.clone();
+        let signaling = signaling::router(
+            control.clone(),
+            SignalingSettings { allowed_origins },
+            Arc::new(signaling::Counters::default()),
+            edges.clone(),
+        );
+        let servers = [
+            ("API", listeners.api, http::api_router(control.clone(), api.clone())),
+            ("signaling", listeners.signaling, signaling),
+            ("dashboard", listeners.dashboard, http::dashboard_router(api)),
+        ];
+        for (name, listener, router) in servers {
+            let server = http::serve(listener, router, listeners.tls.clone(), edges.clone());
+            let failed = failed.clone();
+            edges.spawn(async move {
+                if let Err(error) = server.await {
+                    let _ = failed.send(format!("the {name} server ended: {error}")).await;
+                }
+            });
+        }
+        guard.disarm();
+        Ok(Self { addresses, control, broker, edges, core, failures })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The control plane.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Resolves when messages can be published.
+    pub async fn broker_connected(&self) {
+        let mut status = self.broker.status.clone();
+        if status.wait_for(|status| *status == BrokerStatus::Connected).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Resolves when a part has ended that should not, and says which.
+    pub async fn failed(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(text) => text,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells cameras and viewers, then ends every part, within two seconds.
+    pub async fn stop(self, reason: &str) {
+        let deadline = Instant::now() + STOP_WITHIN;
+        let stopping = async {
+            // Streams first, while there is a broker to tell cameras and sockets to tell pages.
+            self.control.stop_all(reason).await;
+            self.edges.request();
+            if timeout(EDGES_WITHIN, self.edges.drained()).await.is_err() {
+                tracing::debug!("some clients did not close their connections in time");
+            }
+            self.core.request();
+            tokio::join!(self.core.drained(), self.broker.stop());
+        };
+        if timeout_at(deadline, stopping).await.is_err() {
+            tracing::warn!("not every part has ended in time");
+        }
+    }
+}
+
+/// Requests the stop of what was started, unless the start has succeeded.
+struct StopOnDrop(Shutdown);
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.0 = Shutdown::new();
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+fn egress_settings(config: &Config) -> EgressSettings {
+    EgressSettings {
+        advertise: advertised(&config.network, &config.viewers),
+        connect_timeout: config.viewers.connect_timeout,
+        shards: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// The addresses under which viewers may find the UDP port, the nearest first.
+fn advertised(network: &NetworkConfig, viewers: &ViewerConfig) -> Vec<IpAddr> {
+    let local = if viewers.host.is_unspecified() { network.local_ip() } else { viewers.host };
+    let mut addresses = vec![local];
+    // Behind NAT the external address is that of the router, which forwards the port.
+    if let Some(external) = network.external_ip.filter(|external| *external != local) {
+        addresses.push(external);
+    }
+    addresses
+}
+
+fn control_settings(config: &Config) -> Settings {
+    let (streams, networks) = (&config.streams, config.network.local_networks.clone());
+    Settings {
+        timing: Timing {
+            keepalive_interval: streams.keepalive_interval,
+            start_timeout: streams.start_timeout,
+            idle_timeout: streams.idle_timeout,
+        },
+        max_viewers: config.viewers.max_per_stream as usize,
+        max_streams: streams.max_streams as usize,
+        start_idempotent: streams.start_idempotent,
+        bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
+        address: AddressRule {
+            local_ip: config.network.local_ip(),
+            external_ip: config.network.external_ip(),
+            is_local: Arc::new(move |ip| networks.contains(ip)),
+        },
+    }
+}
+
+fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
+    let origins = &config.api.allowed_origins;
+    ApiSettings {
+        allowed_origins: match origins.is_empty() {
+            true => AllowedOrigins::Any,
+            false => AllowedOrigins::Only(origins.clone().into()),
+        },
+        pages: PageSettings {
+            api_port: addresses.api.port(),
+            signaling_port: addresses.signaling.port(),
+            signaling_secure: addresses.tls,
+            ice_servers: ice_servers(&config.viewers),
+        },
+    }
+}
+
+fn ice_servers(viewers: &ViewerConfig) -> Vec<IceServer> {
+    let stun = viewers.stun_server.clone().map(|url| IceServer { urls: vec![url], username: None, credential: None });
+    let turn = viewers.turn_url.clone().map(|url| IceServer {
+        urls: vec![url],
+        username: viewers.turn_username.clone(),
+        credential: viewers.turn_password.reveal().map(str::to_owned),
+    });
+    stun.into_iter().chain(turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn viewers_get_the_local_address_and_the_external_one_where_it_is_another() {
+        let network = |external: Option<&str>| NetworkConfig {
+            local_ip: Some(ip("192.168.1.10")),
+            external_ip: external.map(ip),
+            ..Default::default()
+        };
+        let viewers = ViewerConfig::default();
+        assert_eq!(advertised(&network(None), &viewers), [ip("192.168.1.10")]);
+        assert_eq!(advertised(&network(Some("192.168.1.10")), &viewers), [ip("192.168.1.10")]);
+        let both = [ip("192.168.1.10"), ip("203.0.113.7")];
+        assert_eq!(advertised(&network(Some("203.0.113.7")), &viewers), both);
+        let bound = ViewerConfig { host: ip("127.0.0.1"), ..viewers };
+        assert_eq!(advertised(&network(None), &bound), [ip("127.0.0.1")]);
+    }
+}

@@ -1,0 +1,247 @@
+//! The binary as a process: what it prints, how it ends, what cameras hear of its end.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use honeycast::base::Shutdown;
+use honeycast::mqtt::{Link, LinkSettings, LinkStatus, Message};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
+/// Generous: it only ends a test that has failed already.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary in a folder of its own, with system-chosen ports on the loopback address and nothing inherited.
+fn honeycast(folder: &tempfile::TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_honeycast"));
+    command.args(arguments).current_dir(folder.path()).env_clear().stdin(Stdio::null());
+    let hosts = ["API_SERVER_HOST", "SIGNALING_SERVER_HOST", "DASHBOARD_SERVER_HOST", "MEDIA_HOST", "VIEWER_HOST"];
+    let ports = [
+        "API_SERVER_PORT",
+        "SIGNALING_SERVER_PORT",
+        "DASHBOARD_SERVER_PORT",
+        "VIEWER_UDP_PORT",
+        "CAMERA_RTP_VIDEO_PORT",
+        "CAMERA_RTCP_PORT",
+        "CAMERA_RTP_AUDIO_PORT",
+    ];
+    command.envs(hosts.map(|name| (name, "127.0.0.1"))).envs(ports.map(|name| (name, "0")));
+    command.envs([("MQTT_EMBEDDED", "true"), ("MQTT_EMBEDDED_BIND", "127.0.0.1:0")]);
+    command.envs(env.iter().copied());
+    command
+}
+
+fn output(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    honeycast(&tempfile::tempdir().unwrap(), arguments, env).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A running service; killed with the value if it has not ended.
+struct Service {
+    child: Child,
+    addresses: Value,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    fn start(env: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child =
+            honeycast(&folder, &["run"], env).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let Some(addresses) = line.strip_prefix("ready ").map(|json| serde_json::from_str(json).unwrap()) else {
+            panic!("not ready: {line:?} {}", text(&child.wait_with_output().unwrap().stderr));
+        };
+        Self { child, addresses, _folder: folder }
+    }
+
+    fn address(&self, name: &str) -> &str {
+        self.addresses[name].as_str().unwrap()
+    }
+
+    /// One request; the status code and the JSON body.
+    fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        let mut socket = TcpStream::connect(self.address("api")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(socket, "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    /// Sends a signal and gives the exit status and the log.
+    fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
+        let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
+        assert!(kill.success());
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap(), log)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Somebody at the broker who hears what the camera is told.
+struct Listener {
+    messages: mpsc::Receiver<Message>,
+    _shutdown: Shutdown,
+}
+
+impl Listener {
+    async fn at(broker: &str, topics: &[&str]) -> Self {
+        let (host, port) = broker.rsplit_once(':').unwrap();
+        let settings = LinkSettings {
+            host: host.to_owned(),
+            port: port.parse().unwrap(),
+            client_id_prefix: "listener".to_owned(),
+            credentials: None,
+            tls: None,
+            keep_alive: Duration::from_secs(30),
+            subscriptions: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            last_will: None,
+            birth: None,
+        };
+        let shutdown = Shutdown::new();
+        let (link, messages) = Link::start(settings, &shutdown).unwrap();
+        let mut status = link.status();
+        tokio::time::timeout(PATIENCE, status.wait_for(LinkStatus::is_connected)).await.unwrap().unwrap();
+        Self { messages, _shutdown: shutdown }
+    }
+
+    /// The next message whose topic ends like this.
+    async fn next(&mut self, end: &str) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.messages.recv()).await.expect(end).unwrap();
+            if message.topic.ends_with(end) {
+                return serde_json::from_slice(&message.payload).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_configuration_names_every_key_and_its_source_and_binds_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let env = [
+        // If anything were bound, this port would be the complaint.
+        ("API_SERVER_PORT", port.as_str()),
+        ("SIGNALING_SERVER_PORT", port.as_str()),
+        ("MIN_VIDEO_RECV_BANDWIDTH", "9000"),
+        ("KEEPALIVE_INTERVAL", "soon"),
+        ("TLS_CERT_PATH", "/nowhere/cert.pem"),
+    ];
+    for command in ["run", "check-config", "demo"] {
+        let output = output(&[command], &env);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{command}: {error}");
+        for part in [
+            "signaling.port (environment, SIGNALING_SERVER_PORT)",
+            "media.min_bandwidth (environment, MIN_VIDEO_RECV_BANDWIDTH)",
+            "streams.keepalive_interval (environment, KEEPALIVE_INTERVAL)",
+            "tls.certificate (environment, TLS_CERT_PATH)",
+        ] {
+            assert!(error.contains(part), "{command}: {part} is missing in {error}");
+        }
+        assert!(!text(&output.stdout).contains("ready"));
+    }
+}
+
+#[test]
+fn a_configuration_file_that_is_missing_or_has_an_unknown_key_ends_with_78() {
+    let missing = output(&["run", "--config", "nowhere.toml"], &[]);
+    assert_eq!(missing.status.code(), Some(78));
+    assert!(text(&missing.stderr).contains("nowhere.toml"));
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("h.toml"), "[api]\nprot = 8080\n").unwrap();
+    let unknown = honeycast(&folder, &["check-config", "--config", "h.toml"], &[]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(78));
+    let error = text(&unknown.stderr);
+    assert!(error.contains("api.prot (h.toml): unknown key; did you mean api.port?"), "{error}");
+}
+
+#[test]
+fn a_usable_configuration_is_said_to_be_so_and_what_is_printed_is_usable() {
+    let good = output(&["check-config"], &[("KURENTO_WS_URL", "ws://x")]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).contains("KURENTO_WS_URL is ignored"));
+
+    let printed = output(&["print-config", "--api-port", "8123"], &[]);
+    assert!(text(&printed.stdout).contains("port = 8123 # flag --api-port"), "{}", text(&printed.stdout));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("again.toml"), &printed.stdout).unwrap();
+    let again = honeycast(&folder, &["check-config", "--config", "again.toml"], &[]).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+}
+
+#[test]
+fn a_taken_port_ends_the_start_with_1_and_names_the_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = output(&["run"], &[("SIGNALING_SERVER_PORT", &port)]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(&format!("signaling.port: cannot listen on 127.0.0.1:{port}")), "{error}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for wrong in [&["fly"][..], &["run", "--set", "api.prot=1"], &[]] {
+        assert_eq!(output(wrong, &[]).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_signals_tell_cameras_to_stop_and_end_in_order_with_0() {
+    for signal in ["INT", "TERM"] {
+        let service = Service::start(&[]);
+        let topics = ["prod/honeycomb/+/stream/+", "prod/service/honeycast/status"];
+        let mut listener = Listener::at(service.address("mqtt"), &topics).await;
+        assert_eq!(listener.next("honeycast/status").await["status"], "online");
+
+        let (status, started) = service.call("POST", &format!("/streams/{CAMERA}/start"));
+        assert_eq!(status, 201, "{started}");
+        let play = listener.next("/play").await;
+        let keepalive = listener.next("/keepalive").await;
+        assert_eq!((&keepalive["keepaliveCount"], &keepalive["streamId"]), (&0.into(), &started["stream_id"]));
+
+        let (exit, log) = tokio::task::spawn_blocking(move || service.end_by(signal)).await.unwrap();
+        let stop = listener.next("/stop").await;
+        assert_eq!((&stop["streamId"], &stop["messageType"]), (&play["streamId"], &"stop".into()));
+        assert_eq!(listener.next("honeycast/status").await["status"], "offline");
+        assert_eq!(exit.code(), Some(0), "{log}");
+        // The service has a deadline of its own and says when it was missed.
+        assert!(!log.contains("not every part has ended in time"), "{log}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_does_not_keep_the_service_from_starting_or_ending() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let env = [("MQTT_EMBEDDED", "false"), ("EMQX_BROKER_PORT", free.as_str())];
+    let service = Service::start(&env);
+    let (status, health) = service.call("GET", "/health");
+    assert_eq!((status, &health["status"], &health["kurento_connected"]), (200, &"degraded".into(), &true.into()));
+    let (status, refused) = service.call("POST", &format!("/streams/{CAMERA}/start"));
+    assert!(status >= 500 && refused["error"].is_string(), "{status} {refused}");
+    let (exit, log) = service.end_by("TERM");
+    assert_eq!(exit.code(), Some(0), "{log}");
+    assert!(!log.contains("not every part has ended in time"), "{log}");
+}
