@@ -27,3 +27,7 @@ pub use handle::{
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
+
+// What the edges show of the media io below, which they must not import themselves.
+pub use crate::egress::{Candidate, CloseReason, ViewerStats};
+pub use crate::ingest::{IngestStats, TrackStats};
