@@ -167,7 +167,7 @@ fn not_in_media(parts: &[String], first_is_local: bool) -> Option<String> {
     let is_socket = full.starts_with("std::net") && !parts.get(2).is_some_and(|name| ADDRESSES.contains(&&**name));
     let is_named = |name: &&str| full == **name || full.starts_with(&format!("{name}::"));
     // A single word is a crate only where it is used as one, like `tracing::info!`.
-    let refused = is_socket || (parts.len() > 1 && !first_is_local && NOT_IN_MEDIA.iter().any(|n| is_named(n)));
+    let refused = is_socket || (parts.len() > 1 && !first_is_local && NOT_IN_MEDIA.iter().any(is_named));
     refused.then_some(full)
 }
 

@@ -12,7 +12,7 @@ use crate::telemetry::{LogFilter, LogFormat};
 
 /// A value as it was found.
 #[derive(Debug, Clone)]
-pub enum Raw {
+pub(super) enum Raw {
     /// In the file.
     Toml(Value),
     /// In the environment or a flag.
