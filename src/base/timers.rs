@@ -34,7 +34,7 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
     }
 
     /// The earliest deadline.
-    pub fn next(&mut self) -> Option<Instant> {
+    pub fn next_deadline(&mut self) -> Option<Instant> {
         while let Some(Reverse((deadline, key))) = self.heap.peek() {
             if self.current.get(key) == Some(deadline) {
                 return Some(*deadline);
@@ -46,7 +46,7 @@ impl<K: Copy + Eq + Hash + Ord> Timers<K> {
 
     /// Takes a key whose deadline is not after `now`.
     pub fn expired(&mut self, now: Instant) -> Option<K> {
-        if self.next()? > now {
+        if self.next_deadline()? > now {
             return None;
         }
         let Reverse((_, key)) = self.heap.pop()?;
@@ -68,11 +68,11 @@ mod tests {
         timers.set('a', Some(at(1)));
         timers.set('b', Some(at(2)));
         timers.set('a', Some(at(3)));
-        assert_eq!(timers.next(), Some(at(2)));
+        assert_eq!(timers.next_deadline(), Some(at(2)));
         assert_eq!(timers.expired(at(2)), Some('b'));
         assert_eq!(timers.expired(at(2)), None);
         assert_eq!(timers.expired(at(3)), Some('a'));
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next_deadline(), None);
     }
 
     #[test]

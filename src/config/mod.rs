@@ -1,6 +1,6 @@
 //! Configuration: defaults < file < `.env` < environment < flags become one checked [`Config`].
 //!
-//! [`keys`] is the one list of all keys; [`load`] reads the layers, [`check`] finds impossible combinations.
+//! [`keys`] is the one list of all keys; [`mod@load`] reads the layers, `check` finds impossible combinations.
 //! Every problem is reported at once, with the key and where its value came from.
 
 mod check;

@@ -28,4 +28,6 @@ pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Stream
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 
-pub use crate::egress::{Candidate, CloseReason};
+// What the edges show of the media io below, which they must not import themselves.
+pub use crate::egress::{Candidate, CloseReason, ViewerStats};
+pub use crate::ingest::{IngestStats, TrackStats};

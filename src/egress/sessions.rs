@@ -189,7 +189,7 @@ impl Sessions {
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next_deadline()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, ntp_short: u32) {

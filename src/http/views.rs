@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::base::time::iso8601;
 use crate::base::{StreamId, ViewerId};
 use crate::control::registry::CameraFacts;
-use crate::control::{KeepaliveInfo, ManagerInfo, MediaInfo, Started, StreamInfo, ViewerInfo};
-use crate::egress::ViewerStats;
-use crate::ingest::{IngestStats, TrackStats};
+use crate::control::{
+    IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, Started, StreamInfo, TrackStats, ViewerInfo, ViewerStats,
+};
 
 // There is no media server with pipelines and endpoints any more, but scripts print these ids and some keep them.
 

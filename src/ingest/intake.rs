@@ -201,7 +201,7 @@ impl Intake {
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next_deadline()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

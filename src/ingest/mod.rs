@@ -1,7 +1,7 @@
 //! Ingest: the camera ports. RTP comes in, RTCP feedback goes out, frames go to a
 //! [`FrameSink`](crate::media::FrameSink).
 //!
-//! [`driver`] owns the sockets, [`intake`] decides whose packet it is, [`stream`] turns packets into
+//! `driver` owns the sockets, `intake` decides whose packet it is, `stream` turns packets into
 //! frames and feedback; the last two know neither socket nor clock.
 
 mod driver;

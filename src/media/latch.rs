@@ -129,10 +129,10 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             place => {
                 let replaced = place.replace(Holder { source, last: now });
                 self.sources.insert(source, stream);
-                if let Some(old) = replaced {
-                    if !expectation.holds(old.source) {
-                        self.sources.remove(&old.source);
-                    }
+                if let Some(old) = replaced
+                    && !expectation.holds(old.source)
+                {
+                    self.sources.remove(&old.source);
                 }
                 true
             }

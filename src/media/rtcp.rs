@@ -134,8 +134,11 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
-/// First block as (header, body without padding, what follows).
-fn split_block(bytes: &[u8]) -> Result<([u8; 2], &[u8], &[u8]), RtcpError> {
+/// A block as (count or format and packet type, body without padding, what follows).
+type SplitBlock<'a> = ([u8; 2], &'a [u8], &'a [u8]);
+
+/// Cuts off the first block.
+fn split_block(bytes: &[u8]) -> Result<SplitBlock<'_>, RtcpError> {
     let (header, _) = bytes.split_first_chunk::<4>().ok_or(RtcpError::TooShort)?;
     if header[0] >> 6 != 2 {
         return Err(RtcpError::Version);

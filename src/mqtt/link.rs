@@ -1,6 +1,6 @@
 //! One connection to an MQTT 3.1.1 broker that comes back by itself.
 //!
-//! [`Link`] is the handle, [`super::driver`] the task behind it. A message that was not acknowledged
+//! [`Link`] is the handle, `driver` the task behind it. A message that was not acknowledged
 //! before the connection broke is reported as failed to whoever published it and is never sent late:
 //! an old `play` after a reconnect would do harm. Retrying is the publisher's decision.
 

@@ -175,6 +175,10 @@ fn parse(datagram: &[u8]) -> Result<Message, StunError> {
     if datagram.len() > MAX_REQUEST_LEN || datagram.len() < MESSAGE_HEADER_SIZE {
         return Err(StunError::Malformed);
     }
+    // RFC 8489 §5. The library leaves these bits out of the type and takes a TURN channel for a request.
+    if datagram[0] & 0xc0 != 0 {
+        return Err(StunError::Malformed);
+    }
     let mut message = Message::new();
     message.unmarshal_binary(datagram).map_err(|_| StunError::Malformed)?;
     // The library ignores bytes behind the message and assumes that FINGERPRINT ends it.
@@ -278,6 +282,22 @@ pub(super) mod tests {
             assert_eq!((mapped.ip, mapped.port), (source.ip().to_canonical(), source.port()));
             assert_eq!(answered.new_path, Some(source));
             assert!(ice.is_proven(source, now));
+        }
+    }
+
+    #[test]
+    fn a_message_with_one_of_the_two_top_bits_is_not_stun() {
+        for bits in [0x40, 0x80, 0xc0] {
+            let (mut ice, now) = responder();
+            // Without a fingerprint, which would cover the first byte.
+            let mut message = Message::new();
+            message.unmarshal_binary(&good(&ice, &[])).unwrap();
+            let mut request = message.raw[..message.raw.len() - 8].to_vec();
+            request[3] -= 8;
+            assert_eq!(request_ufrag(&request).as_deref(), Some(ice.local_ufrag()));
+            request[0] |= bits;
+            assert_eq!(request_ufrag(&request), None);
+            assert_eq!(ice.handle(address(1), &request, now), Err(StunError::Malformed));
         }
     }
 

@@ -50,7 +50,7 @@ impl KeyframeRequests {
         }
         self.last_sent = Some(now);
         self.attempts += 1;
-        if self.attempts > PLIS_BEFORE_FIR && self.attempts % 2 == 0 {
+        if self.attempts > PLIS_BEFORE_FIR && self.attempts.is_multiple_of(2) {
             self.fir_command = self.fir_command.wrapping_add(1);
             return Some(Request::Fir(self.fir_command));
         }
