@@ -75,6 +75,10 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds, help_heading = "Ways")]
     stop_without_feedback: f64,
 
+    /// Seconds without keepalive after which the camera stops streaming; 0 = never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120.0, value_parser = seconds, help_heading = "Ways")]
+    stop_without_keepalive: f64,
+
     /// Where the camera's own RTCP comes from.
     #[arg(long, value_name = "PORT", value_enum, default_value_t = Rtcp::OwnPort, help_heading = "Ways")]
     rtcp: Rtcp,
@@ -165,12 +169,11 @@ impl SimulateArgs {
                 Rtcp::AfterReceived => RtcpSending::AfterReceived,
                 Rtcp::None => RtcpSending::None,
             },
-            stop_without_feedback: (self.stop_without_feedback > 0.0)
-                .then(|| Duration::from_secs_f64(self.stop_without_feedback)),
+            stop_without_feedback: limit(self.stop_without_feedback),
+            stop_without_keepalive: limit(self.stop_without_keepalive),
             follow_remb: !self.ignore_remb,
             honour_pli: self.honour_pli,
             answer_nack: !self.ignore_nack,
-            ..CameraSettings::default()
         };
         first.faults = FaultSettings {
             loss_percent: self.loss,
@@ -204,6 +207,11 @@ impl SimulateArgs {
             verify_hostname: !self.no_verify_hostname,
         })
     }
+}
+
+/// 0 is never.
+fn limit(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn host_and_port(text: &str) -> Option<(&str, u16)> {
@@ -272,7 +280,7 @@ mod tests {
     fn every_option_arrives() {
         let camera = one("--broker [::1]:8883 --camera-id 00000000000000000000000000000001 --seed 7 --bind 127.0.0.1 \
              --username u --password p --ca-cert ca --client-cert c --client-key k --server-name n \
-             --stop-without-feedback 0 --no-rtcp --no-audio --ignore-remb --ignore-nack --honour-pli \
+             --stop-without-feedback 0 --stop-without-keepalive 9.5 --no-rtcp --no-audio --ignore-remb --ignore-nack --honour-pli \
              --loss 1.5 --reorder 2 --reboot-after 10 --silent");
         assert_eq!((camera.link.host.as_str(), camera.link.port), ("::1", 8883));
         assert_eq!((camera.camera.as_str(), camera.seed), ("00000000000000000000000000000001", 7));
@@ -284,6 +292,7 @@ mod tests {
         assert!(tls.verify_hostname);
         let ways = camera.behaviour;
         assert_eq!((ways.stop_without_feedback, ways.rtcp), (None, RtcpSending::None));
+        assert_eq!(ways.stop_without_keepalive, Some(Duration::from_millis(9_500)));
         assert!(!ways.audio && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
         let faults = camera.faults;
         assert_eq!((faults.loss_percent, faults.reorder_percent), (1.5, 2.0));

@@ -223,6 +223,7 @@ impl Sockets {
     }
 }
 
-#[cfg(all(test, feature = "embedded-broker"))]
+#[cfg(test)]
+#[cfg(feature = "embedded-broker")]
 #[path = "driver_tests.rs"]
 mod tests;
