@@ -44,6 +44,9 @@ impl PacketRing {
 const MAX_PACKETS: usize = 8_192;
 const MAX_BYTES: usize = 8 << 20;
 const MAX_AGE: Duration = Duration::from_secs(20);
+/// Older than this, the newest frame is the past, and showing it would pass it off as live. Browsers ask for
+/// a keyframe every 3 s while nothing comes, so a replay then would also loop.
+const STALE: Duration = Duration::from_secs(2);
 
 /// Video frames since the last keyframe: a new viewer's first picture.
 ///
@@ -74,9 +77,9 @@ impl GopCache {
     }
 
     /// The frames from the keyframe to the live edge; empty when there is nothing a decoder can start with,
-    /// or when the camera has been silent since `MAX_AGE` before `now`.
+    /// or when the camera has been silent for 2 s.
     pub fn replay(&self, now: Instant) -> impl ExactSizeIterator<Item = &Arc<Frame>> + Clone {
-        let stale = self.frames.back().is_some_and(|last| now.saturating_duration_since(last.arrived) > MAX_AGE);
+        let stale = self.frames.back().is_some_and(|last| now.saturating_duration_since(last.arrived) > STALE);
         self.frames.range(if stale { self.frames.len().. } else { 0.. })
     }
 
@@ -146,6 +149,7 @@ mod tests {
     fn a_stale_group_is_not_shown_as_live() {
         let (mut cache, now) = (GopCache::default(), Instant::now());
         cache.push(&frame(0, 1, true, now));
-        assert_eq!(cache.replay(now + MAX_AGE + Duration::from_secs(1)).len(), 0);
+        assert_eq!(cache.replay(now + STALE).len(), 1);
+        assert_eq!(cache.replay(now + STALE + Duration::from_millis(1)).len(), 0);
     }
 }
