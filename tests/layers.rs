@@ -27,7 +27,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("signaling", &["base", "telemetry", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
-    ("config", &["base", "telemetry"]),
+    // Topics are checked where the rest of the configuration is.
+    ("config", &["base", "telemetry", "mqtt"]),
     (
         "app",
         &[
