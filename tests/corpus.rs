@@ -14,10 +14,14 @@ mod dtls;
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
 mod offer;
+#[path = "../fuzz/bodies/play_sdp.rs"]
+mod play_sdp;
 #[path = "../fuzz/bodies/rtcp.rs"]
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
 mod rtp;
+#[path = "../fuzz/bodies/signaling.rs"]
+mod signaling;
 #[path = "../fuzz/bodies/stun.rs"]
 mod stun_request;
 
@@ -79,6 +83,16 @@ fn stun_requests() {
 #[test]
 fn dtls_handshakes() {
     replay("dtls", dtls::run);
+}
+
+#[test]
+fn play_messages() {
+    replay("play_sdp", play_sdp::run);
+}
+
+#[test]
+fn signaling_messages() {
+    replay("signaling", signaling::run);
 }
 
 #[test]

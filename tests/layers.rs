@@ -27,7 +27,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("signaling", &["base", "telemetry", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
-    ("config", &["base", "telemetry"]),
+    // Topics are checked where the rest of the configuration is.
+    ("config", &["base", "telemetry", "mqtt"]),
     (
         "app",
         &[
@@ -586,4 +587,26 @@ fn clocks_sockets_and_logs_are_found_in_the_media_core() {
     }
     let fine = "use std::net::{IpAddr, SocketAddr};\nuse std::time::{Duration, Instant};\nfn f(now: Instant) {}";
     assert_eq!(check("media::latch", fine), Vec::<String>::new());
+}
+
+#[test]
+fn the_architecture_names_every_folder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let mut left: Vec<PathBuf> = ["src", "static", "config", "tests", "benches", "fuzz", "docs", "scripts"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    while let Some(folder) = left.pop() {
+        let name = folder.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        assert!(text.contains(&format!("`{name}`")), "{name} is not in ARCHITECTURE.md");
+        // Built, installed or grown, and one folder per fuzz target.
+        let inside = |name: &str| !["target", "node_modules", "artifacts", "coverage", "corpus"].contains(&name);
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+        left.extend(
+            entries
+                .filter(|entry| entry.file_type().unwrap().is_dir() && inside(entry.file_name().to_str().unwrap()))
+                .map(|entry| entry.path()),
+        );
+    }
 }

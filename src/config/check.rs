@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::load::{Loaded, Problem};
+use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let mut checker = Checker { loaded, problems };
@@ -79,21 +80,34 @@ impl Checker<'_> {
         if c.streams.start_timeout.is_zero() {
             self.wrong("streams.start_timeout", "must be more than 0".into());
         }
-        for (key, topic) in [
-            ("mqtt.topics.play", &c.mqtt.topics.play),
-            ("mqtt.topics.keepalive", &c.mqtt.topics.keepalive),
-            ("mqtt.topics.stop", &c.mqtt.topics.stop),
+        let topics = &c.mqtt.topics;
+        for (key, text) in [
+            ("mqtt.topics.play", &topics.play),
+            ("mqtt.topics.keepalive", &topics.keepalive),
+            ("mqtt.topics.stop", &topics.stop),
         ] {
-            if !topic.contains("{camera_id}") {
-                self.wrong(key, "must contain {camera_id}".into());
-            }
+            self.topic(key, check_template(text));
         }
-        let service = &c.mqtt.topics.service;
+        for (key, text) in [
+            ("mqtt.topics.connection", &topics.connection),
+            ("mqtt.topics.status", &topics.status),
+            ("mqtt.topics.state", &topics.state),
+            ("mqtt.topics.activity", &topics.activity),
+        ] {
+            self.topic(key, check_filter(text));
+        }
+        let service = &topics.service;
         if service.is_empty() || service.contains(['+', '#']) {
             self.wrong("mqtt.topics.service", "must be a topic without + and #".into());
         }
         if cfg!(not(feature = "embedded-broker")) && c.mqtt.embedded {
             self.wrong("mqtt.embedded", "this binary was built without the embedded broker".into());
+        }
+    }
+
+    fn topic(&mut self, key: &str, checked: Result<(), InvalidTopic>) {
+        if let Err(error) = checked {
+            self.wrong(key, error.to_string());
         }
     }
 

@@ -95,6 +95,18 @@ fn two_services_on_one_port_are_refused_and_port_zero_is_not() {
 }
 
 #[test]
+fn topics_that_no_camera_could_hear_are_wrong() {
+    let all = problems(&env(&[
+        ("MQTT_TOPIC_PLAY", "x/{camera_id}y"),
+        ("MQTT_TOPIC_STOP", "x/+/{camera_id}"),
+        ("MQTT_TOPIC_STATUS", "prod/status"),
+        ("MQTT_TOPIC_SERVICE", "prod/#"),
+    ]));
+    let keys: Vec<_> = all.iter().map(|problem| problem.split(' ').next().unwrap()).collect();
+    assert_eq!(keys, ["mqtt.topics.play", "mqtt.topics.stop", "mqtt.topics.status", "mqtt.topics.service"], "{all:?}");
+}
+
+#[test]
 fn aliases_work_and_the_preferred_name_wins() {
     let alias = load(&env(&[("EMQX_LIVESTREAM_CLIENT_ID", "old")])).unwrap();
     assert_eq!(alias.config.mqtt.client_id, "old");

@@ -62,6 +62,24 @@ pub enum InvalidTopic {
     Filter(String),
 }
 
+/// Whether a text can be the topic of a command.
+///
+/// # Errors
+///
+/// [`InvalidTopic::Template`].
+pub fn check_template(text: &str) -> Result<(), InvalidTopic> {
+    Template::new(text).map(drop)
+}
+
+/// Whether a text can be the filter for what cameras say.
+///
+/// # Errors
+///
+/// [`InvalidTopic::Filter`].
+pub fn check_filter(text: &str) -> Result<(), InvalidTopic> {
+    Filter::new(text).map(drop)
+}
+
 /// Why a received topic says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownTopic {

@@ -1,8 +1,8 @@
 //! The simulated camera: a client of the server as a real camera is one (contract §1–§4).
 //!
 //! It shares packet formats and the MQTT link with the server and nothing else, so that a mistake in how
-//! the server talks to cameras shows here. What it does is decided in [`camera`], which knows neither
-//! sockets nor clocks; [`driver`] gives it both.
+//! the server talks to cameras shows here. What it does is decided in `camera`, which knows neither
+//! sockets nor clocks; `driver` gives it both.
 
 mod camera;
 mod clip;
@@ -41,6 +41,14 @@ pub enum ReportFormat {
 
 /// How often a report is printed.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a camera would send to by this SDP of a `play`: RTP and RTCP of video, then of audio; else why it
+/// would stay silent. Public for the fuzz target alone, which must not start a camera.
+#[doc(hidden)]
+pub fn play_destinations(sdp: &str) -> Result<[std::net::SocketAddr; 4], String> {
+    let target = play::parse_sdp(sdp).map_err(|refusal| refusal.to_string())?;
+    Ok([target.video.rtp, target.video.rtcp, target.audio.rtp, target.audio.rtcp])
+}
 
 /// Runs the cameras until shutdown is requested, and prints a report of each once a second.
 ///

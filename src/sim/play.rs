@@ -135,7 +135,8 @@ impl<'a> Section<'a> {
     }
 }
 
-fn parse_sdp(sdp: &str) -> Result<Target, Refusal> {
+/// Understands the SDP of a `play`.
+pub(super) fn parse_sdp(sdp: &str) -> Result<Target, Refusal> {
     let lines = crlf_lines(sdp)?;
     if lines.first() != Some(&"v=0") {
         return Err(Refusal::Line("v=0 at its beginning"));

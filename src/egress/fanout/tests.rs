@@ -237,6 +237,19 @@ fn a_lost_picture_is_cured_by_the_group_under_new_numbers_at_most_once_a_second(
 }
 
 #[test]
+fn a_silent_cameras_past_is_not_shown_to_anybody() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, false);
+    s.frame(MediaKind::Video, 3, true);
+    s.received(1);
+    s.now += Duration::from_secs(3);
+    s.fanout.restart_viewer(viewer, s.now, &mut s.network);
+    assert!(s.received(1).is_empty(), "browsers ask every 3 s while nothing comes");
+    s.joins(2, false);
+    assert!(s.received(2).is_empty());
+}
+
+#[test]
 fn sender_reports_of_both_tracks_share_one_clock() {
     let mut s = Scene::new();
     s.joins(1, false);
