@@ -254,10 +254,12 @@ fn control_settings(config: &Config) -> Settings {
             keepalive_interval: streams.keepalive_interval,
             start_timeout: streams.start_timeout,
             idle_timeout: streams.idle_timeout,
+            give_up_after: streams.give_up_after,
         },
         max_viewers: config.viewers.max_per_stream as usize,
         max_streams: streams.max_streams as usize,
         start_idempotent: streams.start_idempotent,
+        start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
         address: AddressRule {
             local_ip: config.network.local_ip(),

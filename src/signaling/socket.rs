@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::counters::{Count, Counters};
 use super::protocol::{ClientMessage, Echo, ServerMessage, parse};
 use crate::base::{CameraId, Shutdown};
-use crate::control::{CloseReason, Control, ViewerHandle};
+use crate::control::{CloseReason, Control, NewViewer, ViewerHandle};
 
 /// Between two pings (contract §6).
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -118,14 +118,11 @@ impl Connection {
     }
 
     async fn add_viewer(&mut self, camera: &str, stream: &str, offer: String) -> Result<(), End> {
-        // The second viewer of a socket replaces the first. Asked for, not only dropped: its place in the
-        // limit must be free before the next one is counted.
-        if let Some(viewer) = self.viewer.take() {
-            // The only error is that the control plane is gone, and then the next call says so.
-            let _ = self.control.remove_viewer(viewer.viewer_id).await;
-        }
+        // The second viewer of a socket replaces the first, if it is accepted.
+        let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
+        let new = NewViewer { stream_id: stream.to_owned(), offer, replaces };
         let added = match camera.parse::<CameraId>() {
-            Ok(camera) => self.control.add_viewer(camera, stream, offer).await.map_err(|error| error.to_string()),
+            Ok(camera) => self.control.add_viewer(camera, new).await.map_err(|error| error.to_string()),
             // An id that no camera can have: nothing streams under it.
             Err(_) => Err(format!("No active stream found for camera {}", Echo(camera))),
         };

@@ -210,6 +210,9 @@ async fn a_second_viewer_on_a_socket_replaces_the_first_even_at_the_limit() {
     assert_ne!(ids[0], ids[1]);
     let viewers = site.rig.control.viewers(None).await.unwrap();
     assert_eq!(viewers.iter().map(|viewer| viewer.viewer_id.to_string()).collect::<Vec<_>>(), [ids[1].clone()]);
+    page.watch(CAMERA, "another").await;
+    page.hear_error().await;
+    assert_eq!(site.rig.control.viewers(None).await.unwrap(), viewers, "a refused one replaces nobody");
 }
 
 #[tokio::test]
