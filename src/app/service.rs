@@ -178,6 +178,18 @@ impl Service {
         &self.control
     }
 
+    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
+    /// refused for a reason only.
+    pub async fn broker_tried(&self) {
+        let mut status = self.broker.status.clone();
+        if *status.borrow() == BrokerStatus::Connected {
+            return;
+        }
+        if status.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Resolves when messages can be published.
     pub async fn broker_connected(&self) {
         let mut status = self.broker.status.clone();
