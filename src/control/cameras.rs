@@ -34,6 +34,8 @@ pub enum LabelError {
 /// How the store does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreInfo {
+    /// Something is known that is not in the store yet.
+    pub unsaved: bool,
     /// Batches that could not be written; each was tried again.
     pub failed_writes: u64,
     /// Why the last attempt failed; `None` when it succeeded.

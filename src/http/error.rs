@@ -92,10 +92,8 @@ impl From<StartError> for ApiError {
 impl From<LabelError> for ApiError {
     fn from(error: LabelError) -> Self {
         match error {
-            LabelError::Full(full) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_cameras", full.to_string())
-                    .hint("raise cameras.max_known, or clear names and notes that are not needed any more")
-            }
+            LabelError::Full(full) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_cameras", full.to_string())
+                .hint("raise cameras.max_known, or clear names and notes that are not needed any more"),
             LabelError::Unavailable(error) => error.into(),
         }
     }

@@ -38,6 +38,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
         "cameras_known": health.cameras_known,
         "cameras_online": health.cameras_online,
         "camera_store": health.camera_store.map(|store| json!({
+            "unsaved": store.unsaved,
             "failed_writes": store.failed_writes,
             "last_failure": store.last_failure,
         })),

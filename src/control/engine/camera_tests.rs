@@ -99,6 +99,7 @@ async fn a_full_disk_is_counted_and_tried_again_and_stops_no_stream() {
     disk.fill(false);
     until("it is saved after all", async || stored(&disk) == 1).await;
     until("and said", async || store_info(&rig).await.last_failure.is_none()).await;
+    assert!(!store_info(&rig).await.unsaved);
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,10 +34,6 @@ impl Saving {
     pub(super) fn hurry(&mut self) {
         self.urgent = true;
     }
-
-    pub(super) fn info(&self) -> Option<StoreInfo> {
-        self.store.as_ref().map(|_| self.info.clone())
-    }
 }
 
 /// What an earlier run knew, where there is a store.
@@ -60,7 +56,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let known = self.registry.cameras().map(|(id, camera)| self.info_of(id, camera.clone()));
         // Streams can be started by id alone.
         let streaming = self.cameras_of.values().filter(|id| self.registry.camera(**id).is_none());
-        let mut infos: Vec<CameraInfo> = known.chain(streaming.map(|id| self.info_of(*id, Camera::default()))).collect();
+        let mut infos: Vec<CameraInfo> =
+            known.chain(streaming.map(|id| self.info_of(*id, Camera::default()))).collect();
         infos.sort_by_key(|info| info.camera_id);
         infos
     }
@@ -87,6 +84,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn running(&self, camera: CameraId) -> Option<(StreamId, State)> {
         let stream = self.streams.get(&camera).filter(|stream| self.cameras_of.contains_key(&stream.id))?;
         Some((stream.id, stream.session.state()))
+    }
+
+    pub(super) fn store_info(&self) -> Option<StoreInfo> {
+        self.saving.store.as_ref()?;
+        let unsaved = self.registry.has_unsaved() || self.registry.is_being_written();
+        Some(StoreInfo { unsaved, ..self.saving.info.clone() })
     }
 
     /// When the next batch is due, if any.
