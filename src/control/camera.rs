@@ -65,6 +65,16 @@ pub enum CameraContent {
     },
 }
 
+impl CameraContent {
+    /// The address that the camera names as its own.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Connection { ip, .. } | Self::Status { ip, .. } => *ip,
+            Self::Activity { .. } => None,
+        }
+    }
+}
+
 /// What a camera says about itself when it connects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

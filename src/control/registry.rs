@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ use crate::store::Batch;
 
 /// Events remembered of each camera; the oldest goes first.
 pub const MAX_EVENTS: usize = 20;
+/// An address from an earlier run tells nothing any more when the camera has been silent for longer: what gives
+/// addresses to cameras has had time to give it to another.
+pub const HINT_WITHIN: Duration = Duration::from_secs(86_400);
 
 /// What a camera said about itself; `None` for what it never said. Times are whole microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -111,6 +114,8 @@ pub struct Registry {
     cameras: BTreeMap<CameraId, Camera>,
     /// Those that may be forgotten, because nobody has written anything about them; the most silent first.
     unlabelled: BTreeSet<(Option<SystemTime>, CameraId)>,
+    /// Those that have named their address in this run.
+    told_ip: BTreeSet<CameraId>,
     unsaved: Unsaved,
     forgotten: u64,
     refused: u64,
@@ -124,6 +129,7 @@ impl Registry {
             limit: limit.max(1),
             cameras: BTreeMap::new(),
             unlabelled: BTreeSet::new(),
+            told_ip: BTreeSet::new(),
             unsaved: Unsaved::default(),
             forgotten: 0,
             refused: 0,
@@ -163,6 +169,9 @@ impl Registry {
         }
         let camera = self.cameras.entry(id).or_default();
         let before = camera.facts.last_seen;
+        if message.content.ip().is_some() {
+            self.told_ip.insert(id);
+        }
         let change = camera.note(message, now);
         if camera.label.is_empty() {
             self.unlabelled.remove(&(before, id));
@@ -192,8 +201,7 @@ impl Registry {
             self.unsaved.changed(id);
         } else {
             self.unlabelled.remove(&key);
-            self.cameras.remove(&id);
-            self.unsaved.forgotten(id);
+            self.remove(id);
         }
         Ok(result)
     }
@@ -201,6 +209,18 @@ impl Registry {
     /// What `camera` said about itself.
     pub fn get(&self, camera: CameraId) -> Option<&CameraFacts> {
         self.camera(camera).map(|camera| &camera.facts)
+    }
+
+    /// Where the camera's packets are to be expected from, at `now`: the address that it named in this run, or in an
+    /// earlier one that is not long ago, unless another camera has named that address since.
+    pub fn hint(&self, camera: CameraId, now: SystemTime) -> Option<IpAddr> {
+        let CameraFacts { ip, last_seen, .. } = self.get(camera)?;
+        if self.told_ip.contains(&camera) {
+            return *ip;
+        }
+        let is_recent = last_seen.and_then(|seen| now.duration_since(seen).ok()).is_some_and(|age| age <= HINT_WITHIN);
+        let is_moved = || self.told_ip.iter().any(|other| self.get(*other).is_some_and(|facts| facts.ip == *ip));
+        ip.filter(|_| is_recent && !is_moved())
     }
 
     /// All that is known of `camera`.
@@ -266,10 +286,15 @@ impl Registry {
             return Ok(());
         }
         let (_, oldest) = self.unlabelled.pop_first().ok_or(Full(self.limit))?;
-        self.cameras.remove(&oldest);
-        self.unsaved.forgotten(oldest);
+        self.remove(oldest);
         self.forgotten += 1;
         Ok(())
+    }
+
+    fn remove(&mut self, id: CameraId) {
+        self.cameras.remove(&id);
+        self.told_ip.remove(&id);
+        self.unsaved.forgotten(id);
     }
 }
 

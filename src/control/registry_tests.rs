@@ -196,6 +196,35 @@ fn what_was_saved_is_restored() {
     assert!(!restored.has_unsaved());
 }
 
+/// A registry that restarted with the same content.
+fn restarted(mut registry: Registry) -> Registry {
+    let batch = registry.take_unsaved().into_iter().map(|(id, record)| (id, record.unwrap())).collect();
+    Registry::restore(10, batch).0
+}
+
+#[test]
+fn an_address_of_an_earlier_run_is_a_hint_for_a_day_and_until_another_camera_has_it() {
+    let ip = |text: &str| Some(text.parse().unwrap());
+    let mut registry = Registry::new(10);
+    note(&mut registry, 1, connection(true, Some("10.0.0.5")), 100);
+    note(&mut registry, 2, connection(true, Some("10.0.0.6")), 100);
+    let day = HINT_WITHIN.as_secs();
+    assert_eq!(registry.hint(camera(1), at(100 + 9 * day)), ip("10.0.0.5"), "it would have said so");
+
+    let mut registry = restarted(registry);
+    assert_eq!(registry.hint(camera(1), at(100 + day)), ip("10.0.0.5"));
+    assert_eq!(registry.hint(camera(1), at(101 + day)), None, "too long ago");
+    assert_eq!(registry.hint(camera(1), at(99)), None, "nobody knows when");
+    // The two have changed addresses while nobody listened, and only one of them says so.
+    note(&mut registry, 2, status(None, None), 200);
+    assert_eq!(registry.hint(camera(1), at(200)), ip("10.0.0.5"));
+    note(&mut registry, 2, connection(true, Some("10.0.0.5")), 201);
+    assert_eq!((registry.hint(camera(1), at(201)), registry.hint(camera(2), at(201))), (None, ip("10.0.0.5")));
+    note(&mut registry, 1, connection(true, Some("10.0.0.6")), 202);
+    assert_eq!(registry.hint(camera(1), at(202)), ip("10.0.0.6"));
+    assert_eq!(registry.hint(camera(9), at(202)), None);
+}
+
 #[test]
 fn a_smaller_registry_restores_the_named_and_the_last_seen_and_leaves_the_others_in_the_store() {
     let mut registry = Registry::new(10);
