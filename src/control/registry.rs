@@ -116,6 +116,8 @@ pub struct Registry {
     unlabelled: BTreeSet<(Option<SystemTime>, CameraId)>,
     /// Those that have named their address in this run.
     told_ip: BTreeSet<CameraId>,
+    /// Those whose connection message named it, which is more than what they say of their interfaces.
+    connected_from: BTreeSet<CameraId>,
     unsaved: Unsaved,
     forgotten: u64,
     refused: u64,
@@ -130,6 +132,7 @@ impl Registry {
             cameras: BTreeMap::new(),
             unlabelled: BTreeSet::new(),
             told_ip: BTreeSet::new(),
+            connected_from: BTreeSet::new(),
             unsaved: Unsaved::default(),
             forgotten: 0,
             refused: 0,
@@ -161,7 +164,7 @@ impl Registry {
     ///
     /// When the registry is full, the camera without name and notes that was silent for longest is forgotten and
     /// counted. Where all have them, the stranger is not remembered and counted.
-    pub fn note(&mut self, message: CameraMessage, now: SystemTime) -> Change {
+    pub fn note(&mut self, mut message: CameraMessage, now: SystemTime) -> Change {
         let id = message.camera;
         if self.make_room(id).is_err() {
             self.refused += 1;
@@ -169,6 +172,12 @@ impl Registry {
         }
         let camera = self.cameras.entry(id).or_default();
         let before = camera.facts.last_seen;
+        match &mut message.content {
+            CameraContent::Connection { ip: Some(_), .. } => drop(self.connected_from.insert(id)),
+            // The address of the connection is one that works; a second interface may have another.
+            CameraContent::Status { ip, .. } if self.connected_from.contains(&id) => *ip = None,
+            _ => {}
+        }
         if message.content.ip().is_some() {
             self.told_ip.insert(id);
         }
@@ -294,6 +303,7 @@ impl Registry {
     fn remove(&mut self, id: CameraId) {
         self.cameras.remove(&id);
         self.told_ip.remove(&id);
+        self.connected_from.remove(&id);
         self.unsaved.forgotten(id);
     }
 }

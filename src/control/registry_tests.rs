@@ -288,3 +288,19 @@ fn a_flood_of_strangers_with_a_full_disk_leaves_no_heap_of_work() {
     }
     assert!(save(&mut registry).len() <= 10);
 }
+
+#[test]
+fn the_address_of_the_connection_counts_more_than_that_of_an_interface() {
+    let ethernet = |ip: &str| match status(None, None) {
+        CameraContent::Status { battery_percent, signal, mac, link_status, temperature, uptime, .. } => {
+            let ip = Some(ip.parse().unwrap());
+            CameraContent::Status { battery_percent, signal, ip, mac, link_status, temperature, uptime }
+        }
+        other => other,
+    };
+    let mut registry = Registry::new(10);
+    assert_eq!(note(&mut registry, 1, ethernet("10.0.0.9"), 1).new_ip, Some("10.0.0.9".parse().unwrap()));
+    assert_eq!(note(&mut registry, 1, connection(true, Some("10.0.0.5")), 2).new_ip, Some("10.0.0.5".parse().unwrap()));
+    assert_eq!(note(&mut registry, 1, ethernet("10.0.0.9"), 3).new_ip, None);
+    assert_eq!(registry.get(camera(1)).unwrap().ip, Some("10.0.0.5".parse().unwrap()));
+}
