@@ -173,6 +173,10 @@ fn ingest(stats: &IngestStats) -> Value {
             "last_at": time(stats.last_feedback),
             "remb_kbps": stats.remb / 1000,
             "plis_sent": stats.plis_sent,
+            "nacks_sent": stats.nacks_sent,
+            "follows_remb": stats.feedback_health.follows_remb,
+            "answers_pli": stats.feedback_health.answers_pli,
+            "warning": stats.feedback_health.warning.map(|warning| warning.to_string()),
         },
         "sources": {
             "video": address(stats.video_source),
