@@ -13,8 +13,8 @@ mod tree;
 pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
 pub use setting::{LocalNetworks, PortRange, Secret};
 pub use tree::{
-    ApiConfig, AuthConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig, StreamConfig,
-    TlsConfig, TopicConfig, ViewerConfig,
+    ApiConfig, AuthConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig, RembPolicy,
+    StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]

@@ -209,6 +209,7 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
         "plis": stats.plis,
         "fraction_lost": stats.fraction_lost,
         "rtt_ms": stats.rtt_ms.map(hundredths),
+        "remb_kbps": stats.remb.map(|remb| remb / 1000),
     })
 }
 
