@@ -11,7 +11,7 @@ use super::driver::{CameraPorts, Driver, Shared};
 use super::intake::{DropCounters, Intake};
 use crate::base::{CameraId, Shutdown, StreamId};
 use crate::media::{FrameSink, Ssrc};
-use crate::webrtc::feedback::FeedbackHealth;
+use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
 
 /// A stream that the ingest is to expect.
 pub struct OpenStream {
@@ -65,6 +65,13 @@ pub enum IngestEvent {
         stream: StreamId,
         /// Silence so far.
         silence: Duration,
+    },
+    /// The camera's feedback is in trouble, or no longer.
+    FeedbackWarning {
+        /// Which stream.
+        stream: StreamId,
+        /// What is wrong; `None`: nothing any more.
+        warning: Option<FeedbackWarning>,
     },
     /// RTP packets arrive again after a stall.
     MediaResumed {

@@ -274,6 +274,9 @@ impl Intake {
                 StreamOutput::Stalled(silence) => {
                     self.events.push_back(IngestEvent::MediaStalled { stream: id, silence });
                 }
+                StreamOutput::Warning(warning) => {
+                    self.events.push_back(IngestEvent::FeedbackWarning { stream: id, warning });
+                }
                 StreamOutput::Resumed => self.events.push_back(IngestEvent::MediaResumed { stream: id }),
             }
         }

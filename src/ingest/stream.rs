@@ -10,7 +10,7 @@ use crate::media::receive::{Refused, TrackReceiver};
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
 use crate::media::{Frame, FrameSink, MediaKind};
-use crate::webrtc::feedback::{CameraFeedback, FeedbackHealth, FeedbackSettings};
+use crate::webrtc::feedback::{CameraFeedback, FeedbackHealth, FeedbackSettings, FeedbackWarning};
 
 /// No RTP for this long is a stall (design §4).
 pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
@@ -23,6 +23,8 @@ pub(super) enum StreamOutput {
     Feedback(Vec<u8>),
     Stalled(Duration),
     Resumed,
+    /// The feedback's state has changed.
+    Warning(Option<FeedbackWarning>),
 }
 
 pub(super) struct Stream {
@@ -36,6 +38,7 @@ pub(super) struct Stream {
     last_packet: Option<Instant>,
     stalled: bool,
     last_keyframe: Option<Instant>,
+    warning: Option<FeedbackWarning>,
     outputs: VecDeque<StreamOutput>,
 }
 
@@ -82,6 +85,7 @@ impl Stream {
             last_packet: None,
             stalled: false,
             last_keyframe: None,
+            warning: None,
             outputs: VecDeque::new(),
         }
     }
@@ -169,6 +173,11 @@ impl Stream {
             return;
         }
         self.next_tick = now + TICK;
+        let warning = self.feedback.health(now).warning;
+        if warning != self.warning {
+            self.warning = warning;
+            self.outputs.push_back(StreamOutput::Warning(warning));
+        }
         let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if silence >= STALL_AFTER && !self.stalled {
             self.stalled = true;

@@ -189,7 +189,10 @@ fn a_camera_that_gets_no_feedback_is_reported_after_5_s() {
             s.run(Duration::from_millis(100));
         }
         let health = s.intake.stats(stream, s.now, SystemTime::now()).unwrap().feedback_health;
-        assert_eq!(health.warning, if enabled { None } else { Some(FeedbackWarning::NotSent) });
+        let warning = if enabled { None } else { Some(FeedbackWarning::NotSent) };
+        assert_eq!(health.warning, warning);
+        let told = s.events().contains(&IngestEvent::FeedbackWarning { stream, warning });
+        assert_eq!(told, !enabled);
     }
 }
 

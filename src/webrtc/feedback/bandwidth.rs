@@ -311,7 +311,8 @@ impl Delay {
             // Two wraps up, so that earlier timestamps stay positive.
             None => RtpTime((2 << 32) + u64::from(timestamp)),
         };
-        let sent = (i128::from(time.0) * 1_000_000 / i128::from(clock_rate)) as i64;
+        let rate = u64::from(clock_rate.max(1));
+        let sent = (time.0 / rate * 1_000_000 + time.0 % rate * 1_000_000 / rate) as i64;
         let delay = now.saturating_duration_since(origin).as_micros() as i64 - sent;
         let last = self.last.replace((time, delay));
         last.is_none_or(|(_, last)| delay.abs_diff(last) < MAX_DELAY_STEP.unsigned_abs()).then_some(delay)

@@ -80,14 +80,13 @@ impl Health {
         };
         let silence = now.saturating_duration_since(last);
         if silence >= MAX_GAP {
-            self.request = None;
+            (self.request, self.order) = (None, None);
         }
         if silence < RUN_ENDS {
             self.run = Some((start, now));
             return;
         }
         self.starved_runs = self.starved_after(start, last);
-        self.order = None;
         self.run = Some((now, now));
     }
 
@@ -122,9 +121,12 @@ impl Health {
 
     /// Compares what was asked for with what arrives, both in bit/s.
     pub(super) fn on_rates(&mut self, remb: u64, received: u64, now: Instant) {
+        if received == 0 {
+            return;
+        }
         let (remb, received) = (remb as f64, received as f64);
         match self.order {
-            None if received > 0.0 && remb < received * ORDER => self.order = Some(now),
+            None if remb < received * ORDER => self.order = Some(now),
             None => {}
             Some(_) if received <= remb * OBEYED => (self.order, self.follows_remb) = (None, Some(true)),
             Some(since) if now.saturating_duration_since(since) >= OBEYS_WITHIN => self.follows_remb = Some(false),
@@ -237,6 +239,17 @@ mod tests {
         health.on_rates(1_000_000, 1_000_000, start + 12 * SECOND);
         assert_eq!(health.state(start + 30 * SECOND).follows_remb, Some(true));
         assert_eq!(health.state(start + 30 * SECOND).warning, None);
+    }
+
+    #[test]
+    fn silence_is_no_obedience() {
+        let (mut health, start) = (Health::default(), Instant::now());
+        let end = run(&mut health, start, 5, true);
+        health.on_rates(1_000_000, 3_000_000, end);
+        health.on_rates(1_000_000, 0, end + 3 * SECOND);
+        run(&mut health, end + 3 * SECOND, 1, true);
+        health.on_rates(1_000_000, 500_000, end + 4 * SECOND);
+        assert_eq!(health.state(end + 4 * SECOND).follows_remb, None);
     }
 
     #[test]
