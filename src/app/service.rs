@@ -15,7 +15,7 @@ use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, PageSettings};
+use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
 
@@ -148,13 +148,15 @@ impl Service {
             Arc::new(signaling::Counters::default()),
             edges.clone(),
         );
+        let transport = |make: fn(_) -> Transport| listeners.tls.clone().map_or(Transport::Plain, make);
         let servers = [
-            ("API", listeners.api, http::api_router(control.clone(), api.clone())),
-            ("signaling", listeners.signaling, signaling),
-            ("dashboard", listeners.dashboard, http::dashboard_router(api)),
+            // Scripts know the API as plain HTTP; pages that came by HTTPS may not call that.
+            ("API", listeners.api, http::api_router(control.clone(), api.clone()), transport(Transport::Either)),
+            ("signaling", listeners.signaling, signaling, transport(Transport::Tls)),
+            ("dashboard", listeners.dashboard, http::dashboard_router(api), transport(Transport::Tls)),
         ];
-        for (name, listener, router) in servers {
-            let server = http::serve(listener, router, listeners.tls.clone(), edges.clone());
+        for (name, listener, router, transport) in servers {
+            let server = http::serve(listener, router, transport, edges.clone());
             let failed = failed.clone();
             edges.spawn(async move {
                 if let Err(error) = server.await {
@@ -252,10 +254,12 @@ fn control_settings(config: &Config) -> Settings {
             keepalive_interval: streams.keepalive_interval,
             start_timeout: streams.start_timeout,
             idle_timeout: streams.idle_timeout,
+            give_up_after: streams.give_up_after,
         },
         max_viewers: config.viewers.max_per_stream as usize,
         max_streams: streams.max_streams as usize,
         start_idempotent: streams.start_idempotent,
+        start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
         viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
@@ -283,9 +287,18 @@ fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
 }
 
 fn ice_servers(viewers: &ViewerConfig) -> Vec<IceServer> {
-    let stun = viewers.stun_server.clone().map(|url| IceServer { urls: vec![url], username: None, credential: None });
-    let turn = viewers.turn_url.clone().map(|url| IceServer {
-        urls: vec![url],
+    // `RTCPeerConnection` throws at a URL without its scheme.
+    let with_scheme = |scheme: &str, url: &String| {
+        let has_one = url.starts_with(&format!("{scheme}:")) || url.starts_with(&format!("{scheme}s:"));
+        vec![if has_one { url.clone() } else { format!("{scheme}:{url}") }]
+    };
+    let stun = viewers.stun_server.as_ref().map(|url| IceServer {
+        urls: with_scheme("stun", url),
+        username: None,
+        credential: None,
+    });
+    let turn = viewers.turn_url.as_ref().map(|url| IceServer {
+        urls: with_scheme("turn", url),
         username: viewers.turn_username.clone(),
         credential: viewers.turn_password.reveal().map(str::to_owned),
     });
@@ -298,6 +311,17 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn stun_and_turn_servers_have_their_scheme() {
+        let viewers = ViewerConfig {
+            stun_server: Some("stun.example:3478".into()),
+            turn_url: Some("turns:turn.example".into()),
+            ..Default::default()
+        };
+        let urls: Vec<_> = ice_servers(&viewers).into_iter().flat_map(|server| server.urls).collect();
+        assert_eq!(urls, ["stun:stun.example:3478", "turns:turn.example"]);
     }
 
     #[test]

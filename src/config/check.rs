@@ -80,6 +80,16 @@ impl Checker<'_> {
         if c.streams.start_timeout.is_zero() {
             self.wrong("streams.start_timeout", "must be more than 0".into());
         }
+        for (key, url) in [("viewers.stun_server", &c.viewers.stun_server), ("viewers.turn_url", &c.viewers.turn_url)] {
+            if url.as_ref().is_some_and(|url| url.contains("//") || url.contains(char::is_whitespace)) {
+                self.wrong(key, "must look like stun:host:3478 or turn:host:3478".into());
+            }
+        }
+        if c.viewers.turn_url.is_some()
+            && (c.viewers.turn_username.is_none() || c.viewers.turn_password.reveal().is_none())
+        {
+            self.wrong("viewers.turn_url", "needs viewers.turn_username and viewers.turn_password".into());
+        }
         let topics = &c.mqtt.topics;
         for (key, text) in [
             ("mqtt.topics.play", &topics.play),

@@ -81,6 +81,8 @@ pub static KEYS: &[Key] = &[
     key!("streams.keepalive_interval", ["KEEPALIVE_INTERVAL"], streams.keepalive_interval),
     key!("streams.start_timeout", ["STREAM_START_TIMEOUT"], streams.start_timeout),
     key!("streams.idle_timeout", ["STREAM_IDLE_TIMEOUT"], streams.idle_timeout),
+    key!("streams.give_up_after", ["STREAM_GIVE_UP_AFTER"], streams.give_up_after),
+    key!("streams.start_on_demand", ["START_ON_DEMAND"], streams.start_on_demand),
     key!("streams.start_idempotent", ["START_IDEMPOTENT"], streams.start_idempotent),
     key!("streams.max_streams", ["MAX_STREAMS"], streams.max_streams),
     key!("auth.enabled", ["AUTH_ENABLED"], auth.enabled),

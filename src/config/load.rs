@@ -136,10 +136,11 @@ impl fmt::Display for Problems {
 /// [`Problems`] names every wrong key and where its value came from.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loader = Loader::default();
-    if let Some(file) = &sources.file {
-        loader.file(file);
-    }
     let dotenv = sources.dotenv.as_deref().map(|path| dotenv::read(path, &mut loader.problems)).unwrap_or_default();
+    let named = dotenv.get("HONEYCAST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(file) = sources.file.clone().or(named) {
+        loader.file(&file);
+    }
     loader.environment(&dotenv, Origin::DotEnv);
     loader.environment(&sources.env, Origin::Env);
     for (path, value, flag) in &sources.flags {

@@ -95,6 +95,22 @@ fn two_services_on_one_port_are_refused_and_port_zero_is_not() {
 }
 
 #[test]
+fn the_dotenv_file_may_name_the_configuration_file() {
+    let (folder, sources) = file("[api]\nport = 81\n");
+    let dotenv = folder.path().join(".env");
+    std::fs::write(&dotenv, format!("HONEYCAST_CONFIG={}\n", sources.file.unwrap().display())).unwrap();
+    let loaded = load(&Sources { dotenv: Some(dotenv), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config.api.port, 81);
+}
+
+#[test]
+fn a_turn_server_needs_its_user_and_urls_have_no_slashes() {
+    let all = problems(&env(&[("TURN_SERVER_URL", "turn:x"), ("STUN_SERVER", "https://x")]));
+    assert_eq!(all.len(), 2, "{all:?}");
+    load(&env(&[("TURN_SERVER_URL", "turn:x"), ("TURN_SERVER_USERNAME", "u"), ("TURN_SERVER_PASSWORD", "p")])).unwrap();
+}
+
+#[test]
 fn topics_that_no_camera_could_hear_are_wrong() {
     let all = problems(&env(&[
         ("MQTT_TOPIC_PLAY", "x/{camera_id}y"),

@@ -202,6 +202,10 @@ pub struct StreamConfig {
     pub start_timeout: Duration,
     /// Without viewers until it stops by itself; 0 never (`STREAM_IDLE_TIMEOUT`).
     pub idle_timeout: Duration,
+    /// Silence of a camera until its stream is given up; 0 never (`STREAM_GIVE_UP_AFTER`).
+    pub give_up_after: Duration,
+    /// Whether viewers start streams (`START_ON_DEMAND`).
+    pub start_on_demand: bool,
     /// Whether starting a running stream succeeds (`START_IDEMPOTENT`).
     pub start_idempotent: bool,
     /// Streams at once.
@@ -322,6 +326,8 @@ impl Default for StreamConfig {
             keepalive_interval: Duration::from_secs(4),
             start_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            give_up_after: Duration::from_secs(300),
+            start_on_demand: false,
             start_idempotent: false,
             max_streams: 1_000,
         }

@@ -21,8 +21,8 @@ pub use address::AddressRule;
 pub use camera::{CameraCommand, CameraContent, CameraMessage, CommandKind};
 pub use engine::{Parts, start};
 pub use handle::{
-    ANSWER_WITHIN, AddViewerError, Control, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError, Unavailable,
-    ViewerHandle,
+    ANSWER_WITHIN, AddViewerError, Control, NewViewer, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError,
+    Unavailable, ViewerHandle,
 };
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
 pub use session::{ActiveReason, State, Timing};

@@ -14,6 +14,9 @@ pub struct Settings {
     pub max_streams: usize,
     /// Whether a start of a running stream succeeds (`START_IDEMPOTENT`).
     pub start_idempotent: bool,
+    /// Whether a viewer starts a camera's stream that does not run (`START_ON_DEMAND`). The stream id that a
+    /// viewer names counts for nothing then.
+    pub start_on_demand: bool,
     /// Lowest and highest REMB value towards cameras, in kbit/s.
     pub bandwidth_kbit: (u32, u32),
     /// Whether a viewer on a bad path lowers the REMB within that range for all; otherwise only the camera's own

@@ -11,7 +11,7 @@ use super::camera::{CameraCommand, CameraContent, CameraMessage, CommandKind, De
 use super::media_io::{Egress, Ingest};
 use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
-use super::{Control, Parts, start};
+use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{IngestEvent, IngestStats, OpenError, OpenStream, PortPlan};
@@ -184,10 +184,12 @@ pub(crate) fn settings() -> Settings {
             keepalive_interval: Duration::from_secs(4),
             start_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            give_up_after: Duration::ZERO,
         },
         max_viewers: 10,
         max_streams: 100,
         start_idempotent: false,
+        start_on_demand: false,
         bandwidth_kbit: (500, 5000),
         viewers_lower_remb: true,
         address: AddressRule {
@@ -231,6 +233,19 @@ impl Rig {
         let source = "10.0.0.5:40000".parse().unwrap();
         self.ingest(IngestEvent::MediaStarted { stream: started.stream_id, source }).await;
         started.stream_id
+    }
+
+    pub(crate) async fn add_viewer(&self, stream: impl ToString) -> Result<ViewerHandle, AddViewerError> {
+        self.replace_viewer(stream, None).await
+    }
+
+    pub(crate) async fn replace_viewer(
+        &self,
+        stream: impl ToString,
+        replaces: Option<ViewerId>,
+    ) -> Result<ViewerHandle, AddViewerError> {
+        let new = NewViewer { stream_id: stream.to_string(), offer: "v=0 offer".into(), replaces };
+        self.control.add_viewer(camera(), new).await
     }
 
     /// Reports an event and waits until the control task has taken it.

@@ -18,7 +18,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-pub use serve::{TlsFiles, serve};
+pub use serve::{TlsFiles, Transport, serve};
 pub use settings::{ApiSettings, IceServer, PageSettings};
 
 use self::error::ApiError;

@@ -5,7 +5,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::base::{AllowedOrigins, StreamId};
-use crate::control::testing::{CAMERA, Mood, Rig, camera, settings};
+use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
 use crate::ingest::IngestStats;
 
@@ -186,7 +186,7 @@ async fn ids_that_are_no_camera_ids_answer_400_on_every_route() {
 async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media() {
     let rig = Rig::new();
     let stream = rig.streaming().await;
-    let _viewer = rig.control.add_viewer(camera(), &stream.to_string(), "offer".into()).await.unwrap();
+    let _viewer = rig.add_viewer(stream).await.unwrap();
     *rig.world.stats.lock().unwrap() = Some(IngestStats { remb: 2_500_000, ..Default::default() });
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let answer = get(&rig, &path("")).await;
@@ -310,7 +310,7 @@ async fn viewers_are_listed_for_all_and_by_camera() {
     let none = get(&rig, &format!("/viewers/{CAMERA}")).await;
     assert_eq!((none.status, none.body), (StatusCode::OK, json!({ "camera_id": CAMERA, "viewers": [], "count": 0 })));
     let stream = rig.streaming().await;
-    let viewer = rig.control.add_viewer(camera(), &stream.to_string(), "offer".into()).await.unwrap();
+    let viewer = rig.add_viewer(stream).await.unwrap();
     for path in ["/viewers".to_owned(), format!("/viewers/{CAMERA}")] {
         let answer = get(&rig, &path).await;
         assert_eq!(answer.body["count"], 1);

@@ -55,6 +55,7 @@ pub struct Parts<I, E> {
 /// [`Control::stop_all`] first, or the cameras are not told.
 pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutdown: &Shutdown) -> Control {
     let (requests, incoming) = mpsc::channel(REQUEST_QUEUE);
+    let start_on_demand = settings.start_on_demand;
     let engine = Engine {
         settings,
         ingest: parts.ingest,
@@ -77,7 +78,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         cameras: parts.camera_messages,
     };
     shutdown.spawn(engine.run(inputs, shutdown.clone()));
-    Control { requests }
+    Control { requests, start_on_demand }
 }
 
 struct Inputs {
@@ -109,10 +110,24 @@ struct Engine<I, E> {
 
 /// The result of a job.
 enum Done {
-    Opened { stream: StreamId, result: Result<PortPlan, String> },
-    Published { stream: StreamId, command: Command, result: Result<(), String> },
-    Answered { viewer: ViewerId, result: Result<ViewerAnswer, AddViewerError>, reply: Reply<AddViewerResult> },
-    ViewerDropped { viewer: ViewerId },
+    Opened {
+        stream: StreamId,
+        result: Result<PortPlan, String>,
+    },
+    Published {
+        stream: StreamId,
+        command: Command,
+        result: Result<(), String>,
+    },
+    Answered {
+        viewer: ViewerId,
+        replaces: Option<ViewerId>,
+        result: Result<ViewerAnswer, AddViewerError>,
+        reply: Reply<AddViewerResult>,
+    },
+    ViewerDropped {
+        viewer: ViewerId,
+    },
 }
 
 type AddViewerResult = Result<ViewerHandle, AddViewerError>;
@@ -164,7 +179,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Stream { camera, reply } => drop(reply.send(self.stream_detail(camera))),
             Request::Viewers { camera, reply } => drop(reply.send(self.viewer_infos(camera))),
             Request::Health { reply } => drop(reply.send(self.health())),
-            Request::AddViewer { camera, stream, offer, reply } => self.add_viewer(camera, &stream, offer, reply),
+            Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
             Request::RemoveViewer { viewer, reply } => {
                 let _ = reply.send(self.remove_viewer(viewer));
             }
@@ -182,7 +197,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 };
                 self.input(stream, input);
             }
-            Done::Answered { viewer, result, reply } => self.on_answered(viewer, result, reply),
+            Done::Answered { viewer, replaces, result, reply } => self.on_answered(viewer, replaces, result, reply),
             Done::ViewerDropped { viewer } => {
                 self.remove_viewer(viewer);
             }
