@@ -43,22 +43,24 @@ const LOSS_HIGH: f64 = 0.10;
 const MIN_PACKETS: u32 = 40;
 
 /// The estimate falls to this share of the measured rate: room for the queue to drain.
-const DECREASE: f64 = 0.86;
+const DECREASE: f64 = 0.85;
 /// Cameras obey with some delay; what is seen before says nothing about the new estimate.
 const REACTION: Duration = Duration::from_secs(4);
 /// Before the camera has had time to react, only a fall below this share is worth another decrease.
 const CORRECTION: f64 = 0.75;
 /// The estimate rests this long below a known limit before it tries what lies above.
-const PLATEAU: Duration = Duration::from_secs(8);
+const PLATEAU: Duration = Duration::from_secs(9);
 /// A probe goes this far beyond the known limit: far enough for a queue to show within a second or two.
 const PROBE: f64 = 1.05;
 /// A probe is judged after this: the camera's reaction, and a queue that builds slowly.
 const PROBE_TIME: Duration = Duration::from_secs(6);
 /// Growth per second without a known limit.
 const GROWTH: f64 = 0.15;
-/// Growth per second with loss between the thresholds but without a queue, once it has lasted.
+/// Growth per second with loss between the thresholds but without a queue, some time after a decrease.
 const LOSSY_GROWTH: f64 = 0.02;
 const LOSSY_PATIENCE: Duration = Duration::from_secs(10);
+/// It ends at this share of the known limit.
+const LOSSY_SHARE: f64 = 0.93;
 /// The estimate grows to at most this multiple of what arrives, plus [`HEADROOM`]: beyond that nothing is known.
 const MAX_OVER_RECEIVED: f64 = 1.5;
 /// In bit/s: lets a camera in a quiet scene come back up.
@@ -145,7 +147,13 @@ impl Bandwidth {
         self.advance(now);
         self.opened.get_or_insert(now);
         self.open.bytes += bytes as u64;
-        self.open.received += 1;
+        // A packet that was overtaken fills the gap that it left, be it in the bucket before.
+        let overtaken = ahead == 0 && self.open.received >= self.open.expected;
+        if overtaken && self.buckets[0].received < self.buckets[0].expected {
+            self.buckets[0].received += 1;
+        } else {
+            self.open.received += 1;
+        }
         self.open.expected = self.open.expected.saturating_add(u32::try_from(ahead).unwrap_or(u32::MAX));
         match self.delay.measure(timestamp, clock_rate, now) {
             Some(delay) => self.open.least_delay = Some(self.open.least_delay.map_or(delay, |least| least.min(delay))),
@@ -178,12 +186,13 @@ impl Bandwidth {
 
     fn decide(&mut self, now: Instant) {
         let received = self.rate(0, WINDOW);
-        let (loss, loss_before) = (self.loss(0, WINDOW), self.loss(WINDOW, 2 * WINDOW));
+        // Not of the newest bucket: packets that were overtaken may still fill its gaps.
+        let (loss, loss_before) = (self.loss(1, 1 + WINDOW), self.loss(1 + WINDOW, 1 + 2 * WINDOW));
         let trusted = self.distrust_until.is_none_or(|until| now >= until);
         let queue = self.queue().filter(|_| trusted);
         let standing = queue.is_some_and(|queue| queue.stands && queue.least >= QUEUE_HIGH)
             || queue.is_some_and(|queue| queue.stands && queue.least >= QUEUE_LOW)
-                && self.loss(0, WINDOW / 2) >= LOSS_LOW;
+                && self.loss(1, 1 + WINDOW / 2) >= LOSS_LOW;
         if standing || loss.min(loss_before) > LOSS_HIGH {
             self.decrease(received, standing && loss < LOSS_LOW, now);
             return;
@@ -194,7 +203,7 @@ impl Bandwidth {
         if queue.is_some_and(|queue| queue.least >= QUEUE_LOW) {
             return;
         }
-        self.increase(received, loss.max(self.loss(0, BUCKETS)), now);
+        self.increase(received, loss.max(self.loss(1, BUCKETS)), now);
     }
 
     fn decrease(&mut self, received: f64, delay_only: bool, now: Instant) {
@@ -228,7 +237,8 @@ impl Bandwidth {
             if since_decrease.is_none_or(|since| since < LOSSY_PATIENCE) {
                 return;
             }
-            self.estimate * (1.0 + LOSSY_GROWTH * seconds)
+            // Not quite up to what went through before: there the loss may come from the path's limit.
+            self.limit.map_or(f64::MAX, |limit| limit * LOSSY_SHARE).min(self.estimate * (1.0 + LOSSY_GROWTH * seconds))
         } else {
             match (self.limit, self.step) {
                 (Some(_), Some((Step::Rest, since))) if now.saturating_duration_since(since) < PLATEAU => return,

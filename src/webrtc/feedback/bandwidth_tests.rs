@@ -89,8 +89,7 @@ fn loss_of_20_percent_brings_the_estimate_down_even_without_a_queue() {
 }
 
 #[test]
-fn a_policer_without_a_queue_is_found_by_its_loss() {
-    // Not so shallow that every keyframe breaks in it: 15 frames a second and 24 kbit are hopeless.
+fn a_queue_too_shallow_for_keyframes_still_tells_the_limit() {
     for (seed, outcome) in outcomes(Scene { queue: 0.05, ..SCENE }, 100.0) {
         let sent = outcome.sent(20.0, 96.0);
         assert!((0.7e6..1.05e6).contains(&sent), "seed {seed}: {sent}");

@@ -238,7 +238,8 @@ fn behind_a_path_of_1_mbit_the_camera_is_under_it_within_10_s_uses_80_to_100_per
         assert!(under.is_some(), "seed {seed}: over the limit after 10 s");
         let mean = outcome.sent(10.0, 90.0);
         assert!((0.85e6..1e6).contains(&mean), "seed {seed}: {mean} over all");
-        // Five keyframe intervals, so that one keyframe more or less does not matter.
+        // Five keyframe intervals, so that one keyframe more or less does not matter. A probe that went through
+        // slowly may show in one of them.
         for from in (10..=70).map(f64::from) {
             let sent = outcome.sent(from, from + 20.0);
             assert!((0.8e6..=1.02e6).contains(&sent), "seed {seed}: {sent} from {from} s");
