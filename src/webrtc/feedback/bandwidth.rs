@@ -61,10 +61,13 @@ const LOSSY_GROWTH: f64 = 0.02;
 const LOSSY_PATIENCE: Duration = Duration::from_secs(10);
 /// It ends at this share of the known limit.
 const LOSSY_SHARE: f64 = 0.93;
-/// The estimate grows to at most this multiple of what arrives, plus [`HEADROOM`]: beyond that nothing is known.
+/// Beyond this multiple of what arrives, plus [`HEADROOM`], nothing is known …
 const MAX_OVER_RECEIVED: f64 = 1.5;
-/// In bit/s: lets a camera in a quiet scene come back up.
+/// … (in bit/s) …
 const HEADROOM: f64 = 250_000.0;
+/// … and the estimate grows slowly, per second: a camera in a quiet scene, or one that knows a small and a large
+/// picture and nothing between, would never come back up otherwise.
+const UNPROVEN_GROWTH: f64 = 0.04;
 /// So many decreases in a row without effect on the delay: then it is the camera's clock, not a queue …
 const MAX_FRUITLESS: u32 = 3;
 /// … and the delay is not looked at for this long.
@@ -255,9 +258,8 @@ impl Bandwidth {
             }
         };
         let known = received.max(self.rate(WINDOW, 2 * WINDOW)) * MAX_OVER_RECEIVED + HEADROOM;
-        if self.estimate < known {
-            self.set(wanted.min(known).max(self.estimate));
-        }
+        let unproven = self.estimate * (1.0 + UNPROVEN_GROWTH * seconds);
+        self.set(wanted.min(known.max(unproven)).max(self.estimate));
     }
 
     fn set(&mut self, estimate: f64) {

@@ -23,17 +23,18 @@ pub(super) const MAX_REQUESTS: u8 = 3;
 const MAX_AGE: Duration = Duration::from_millis(300);
 /// Packets missed at a time. A longer gap is an outage, which repetitions would only prolong.
 const MAX_MISSING: usize = 128;
-/// Requested packets per second; at 1200 bytes 1.2 Mbit/s that the camera may send on top.
-const BUDGET: f64 = 125.0;
+/// Packets asked for per packet that arrives: what the camera sends on top must not fill a path that is full already.
+const BUDGET: f64 = 0.25;
 /// What the budget saves up for a burst.
-const BUDGET_BURST: f64 = 64.0;
+const BUDGET_BURST: f64 = 32.0;
+/// Between two NACKs; what is due in between shares one.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Asks for what is missing of the video source.
 pub(super) struct Nacks {
     ssrc: Ssrc,
     video: Option<Source>,
     budget: f64,
-    filled: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -42,7 +43,7 @@ struct Source {
     window: SeqWindow,
     /// In ascending order of sequence numbers.
     missing: VecDeque<Missing>,
-    /// Not after the earliest `next` of `missing`.
+    /// Not after the earliest `next` of `missing`, unless a NACK has just left.
     next: Option<Instant>,
 }
 
@@ -55,7 +56,7 @@ struct Missing {
 
 impl Nacks {
     pub(super) fn new(ssrc: Ssrc) -> Self {
-        Self { ssrc, video: None, budget: BUDGET_BURST, filled: None }
+        Self { ssrc, video: None, budget: BUDGET_BURST }
     }
 }
 
@@ -63,6 +64,7 @@ impl Observer for Nacks {
     fn observe(&mut self, tagged: &TaggedPacket) {
         let Packet::Rtp(packet) = &tagged.message.packet else { return };
         if let Some(video) = self.video.as_mut().filter(|video| video.ssrc == packet.header.ssrc) {
+            self.budget = (self.budget + BUDGET).min(BUDGET_BURST);
             video.on_packet(SeqNo(packet.header.sequence_number), tagged.now);
         }
     }
@@ -71,9 +73,6 @@ impl Observer for Nacks {
         let Some(video) = self.video.as_mut().filter(|video| video.next.is_some_and(|next| now >= next)) else {
             return;
         };
-        let elapsed = self.filled.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        self.filled = Some(now);
-        self.budget = (self.budget + elapsed.as_secs_f64() * BUDGET).min(BUDGET_BURST);
         let asked = video.due(now, self.budget as usize);
         self.budget -= asked.len() as f64;
         if !asked.is_empty() {
@@ -139,7 +138,7 @@ impl Source {
                 asked.push(missing.seq.wire().0);
             }
         }
-        self.next = self.missing.iter().map(|missing| missing.next).min();
+        self.next = self.missing.iter().map(|missing| missing.next.max(now + MIN_INTERVAL)).min();
         asked.reverse();
         asked
     }

@@ -85,20 +85,25 @@ fn an_outage_is_not_asked_for() {
 }
 
 #[test]
-fn the_budget_bounds_requests_however_much_is_lost() {
-    let mut s = Scene::new();
-    let mut out = Outbox::default();
-    let (mut asked, mut budget_before) = (0.0, s.nacks.budget);
+fn requests_are_at_most_a_quarter_of_what_arrives_and_share_packets() {
+    let mut nacks = Nacks::new(Ssrc(1));
+    nacks.bind(&StreamInfo { ssrc: 7, mime_type: "video/H264".into(), ..Default::default() });
+    let (start, mut sent, mut asked) = (Instant::now(), 0, 0);
     for n in 0..10_000u16 {
-        // Every second of 1000 packets a second.
-        s.arrive([n.wrapping_mul(2)]);
-        s.now += MS;
-        s.nacks.handle_timeout(s.now, &mut out);
-        asked += (budget_before - s.nacks.budget).max(0.0);
-        budget_before = s.nacks.budget;
+        // Every other packet of 2000 a second is lost.
+        let header = rtp::Header { sequence_number: n.wrapping_mul(2), ssrc: 7, ..Default::default() };
+        let packet = Packet::Rtp(rtp::Packet { header, ..Default::default() });
+        let message = interceptor::AttributedPacket::new(packet);
+        let now = start + u32::from(n) * MS;
+        nacks.observe(&TaggedPacket { now, transport: rtc_shared::TransportContext::default(), message });
+        let mut out = Outbox::default();
+        let before = nacks.budget;
+        nacks.handle_timeout(now, &mut out);
+        sent += out.len();
+        asked += (before - nacks.budget).round() as usize;
     }
-    assert!(asked <= BUDGET * 10.0 + BUDGET_BURST, "{asked}");
-    assert!(asked > BUDGET * 5.0, "{asked}");
+    assert!((2_000..=2_500 + BUDGET_BURST as usize).contains(&asked), "{asked}");
+    assert!((400..=500).contains(&sent), "{sent} packets in 10 s");
 }
 
 #[test]

@@ -33,6 +33,13 @@ impl Outbox {
     }
 }
 
+#[cfg(test)]
+impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// An [`Observer`] as an interceptor of a chain.
 pub(super) struct Passing<T> {
     observer: T,

@@ -57,6 +57,8 @@ pub(super) struct Scene {
     pub(super) loss: f64,
     /// The longest random delay of a packet in seconds.
     pub(super) jitter: f64,
+    /// The bitrates of the camera's two pictures, if it has but two.
+    pub(super) pictures: Option<(f64, f64)>,
     /// Whether the camera looks at REMB at all.
     pub(super) obeys: bool,
     /// Error of the camera's clock in ppm; chosen by the seed within ± this.
@@ -71,6 +73,7 @@ pub(super) const SCENE: Scene = Scene {
     lag: (0.2, 2.0),
     loss: 0.0,
     jitter: 0.01,
+    pictures: None,
     obeys: true,
     drift: 200.0,
 };
@@ -153,7 +156,17 @@ pub(super) fn play(scene: Scene, seconds: f64, seed: u64, receiver: &mut impl Re
             allowed = if scene.obeys { value } else { f64::MAX };
         }
         let wish = scene.wishes.iter().rev().find(|(from, _)| *from <= time).map_or(0.0, |(_, rate)| *rate);
-        let unit = wish.min(allowed) / fps * gop as f64 / (gop as f64 + 7.0);
+        let rate = match scene.pictures {
+            Some((small, large)) => {
+                if allowed < large {
+                    small
+                } else {
+                    large
+                }
+            }
+            None => wish.min(allowed),
+        };
+        let unit = rate / fps * gop as f64 / (gop as f64 + 7.0);
         let bits = unit * if n % gop == 0 { 8.0 } else { dice.between(0.8, 1.2) };
         let packets = (bits / 8.0 / PAYLOAD).ceil().max(1.0) as usize;
         let payload = ((bits / 8.0) as usize / packets).max(1);
