@@ -197,7 +197,8 @@ impl Bandwidth {
             || queue.is_some_and(|queue| queue.stands && queue.least >= QUEUE_LOW)
                 && self.loss(1, 1 + WINDOW / 2) >= LOSS_LOW;
         if standing || loss.min(loss_before) > LOSS_HIGH {
-            self.decrease(received, standing && loss < LOSS_LOW, now);
+            let evidence = Evidence { queue: standing, loss: loss >= LOSS_LOW };
+            self.decrease(received, evidence, now);
             return;
         }
         if queue.is_some_and(|queue| queue.least < QUEUE_LOW) {
@@ -209,13 +210,17 @@ impl Bandwidth {
         self.increase(received, loss.max(self.loss(1, BUCKETS)), now);
     }
 
-    fn decrease(&mut self, received: f64, delay_only: bool, now: Instant) {
+    fn decrease(&mut self, received: f64, evidence: Evidence, now: Instant) {
         let reacted = self.last_decrease.is_none_or(|last| now.saturating_duration_since(last) >= REACTION);
+        // Loss is that of the last seconds: it may be older than the decrease before.
+        if !reacted && !evidence.queue {
+            return;
+        }
         let target = received * DECREASE;
         if target >= self.estimate * if reacted { 1.0 } else { CORRECTION } {
             return;
         }
-        if reacted && delay_only {
+        if reacted && !evidence.loss {
             self.fruitless += 1;
             if self.fruitless > MAX_FRUITLESS {
                 self.fruitless = 0;
@@ -295,6 +300,13 @@ impl Bandwidth {
         self.open.least_delay = None;
         self.buckets.iter_mut().for_each(|bucket| bucket.least_delay = None);
     }
+}
+
+/// What speaks for overload.
+#[derive(Debug, Clone, Copy)]
+struct Evidence {
+    queue: bool,
+    loss: bool,
 }
 
 /// The least queueing delay of the last window.
