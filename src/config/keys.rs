@@ -85,6 +85,8 @@ pub static KEYS: &[Key] = &[
     key!("streams.start_on_demand", ["START_ON_DEMAND"], streams.start_on_demand),
     key!("streams.start_idempotent", ["START_IDEMPOTENT"], streams.start_idempotent),
     key!("streams.max_streams", ["MAX_STREAMS"], streams.max_streams),
+    key!("cameras.store", ["CAMERA_STORE"], cameras.store),
+    key!("cameras.max_known", ["MAX_KNOWN_CAMERAS"], cameras.max_known),
     key!("auth.enabled", ["AUTH_ENABLED"], auth.enabled),
     key!("auth.jwt_secret", ["JWT_SECRET_KEY"], auth.jwt_secret),
     key!("log.level", ["LOG_LEVEL"], log.level),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::setting::{LocalNetworks, PortRange, Secret};
+use super::setting::{LocalNetworks, PortRange, Secret, StorePlace};
 use crate::base::net::default_route_address;
 use crate::telemetry::{LogConfig, LogFilter, LogFormat};
 
@@ -27,6 +27,8 @@ pub struct Config {
     pub viewers: ViewerConfig,
     /// Life of a stream.
     pub streams: StreamConfig,
+    /// What is remembered of cameras.
+    pub cameras: CameraConfig,
     /// Certificate of the listeners.
     pub tls: TlsConfig,
     /// Who may do what.
@@ -212,6 +214,15 @@ pub struct StreamConfig {
     pub max_streams: u32,
 }
 
+/// What is remembered of cameras.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraConfig {
+    /// File that keeps it across restarts (`CAMERA_STORE`).
+    pub store: StorePlace,
+    /// Cameras remembered (`MAX_KNOWN_CAMERAS`).
+    pub max_known: u32,
+}
+
 /// Certificate of the API, signaling and dashboard listeners.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TlsConfig {
@@ -331,6 +342,12 @@ impl Default for StreamConfig {
             start_idempotent: false,
             max_streams: 1_000,
         }
+    }
+}
+
+impl Default for CameraConfig {
+    fn default() -> Self {
+        Self { store: StorePlace::Unset, max_known: 1_000 }
     }
 }
 

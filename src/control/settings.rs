@@ -12,6 +12,8 @@ pub struct Settings {
     pub max_viewers: usize,
     /// Streams at once. Camera ids come from outside, so there has to be an end.
     pub max_streams: usize,
+    /// Cameras remembered (`MAX_KNOWN_CAMERAS`), for the same reason.
+    pub max_cameras: usize,
     /// Whether a start of a running stream succeeds (`START_IDEMPOTENT`).
     pub start_idempotent: bool,
     /// Whether a viewer starts a camera's stream that does not run (`START_ON_DEMAND`). The stream id that a

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::address::AddressRule;
 use super::camera::{CameraCommand, CameraContent, CameraMessage, CommandKind, Device};
+use super::cameras::CameraStore;
 use super::media_io::{Egress, Ingest};
 use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
@@ -188,6 +189,7 @@ pub(crate) fn settings() -> Settings {
         },
         max_viewers: 10,
         max_streams: 100,
+        max_cameras: 100,
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
@@ -206,6 +208,10 @@ impl Rig {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::with_store(settings, None)
+    }
+
+    pub(crate) fn with_store(settings: Settings, store: Option<CameraStore>) -> Self {
         let world = World::new();
         let shutdown = Shutdown::new();
         let (ingest_events, ingest_rx) = mpsc::channel(64);
@@ -222,6 +228,7 @@ impl Rig {
             camera_messages: cameras_rx,
             commands,
             broker: broker_rx,
+            store,
         };
         let control = start(settings, parts, &shutdown);
         Self { control, world, shutdown, ingest_events, egress_events, camera_messages, broker_status }
@@ -266,12 +273,12 @@ impl Rig {
             ip: ip.map(|ip| ip.parse().unwrap()),
             device: Device::default(),
         };
-        self.camera_messages.send(CameraMessage { camera: camera(), content }).await.unwrap();
+        self.camera_messages.send(CameraMessage { camera: camera(), content, retained: false }).await.unwrap();
         self.settle().await;
     }
 
     /// Waits until all events that were sent have been taken.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         while self.ingest_events.capacity() < 64
             || self.egress_events.capacity() < 64
             || self.camera_messages.capacity() < 64

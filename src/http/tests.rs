@@ -9,11 +9,11 @@ use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
 use crate::ingest::IngestStats;
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     headers: axum::http::HeaderMap,
-    text: String,
-    body: Value,
+    pub(super) text: String,
+    pub(super) body: Value,
 }
 
 async fn answer(response: Response<Body>) -> Answer {
@@ -23,16 +23,16 @@ async fn answer(response: Response<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, text, body }
 }
 
-fn router(rig: &Rig) -> Router {
+pub(super) fn router(rig: &Rig) -> Router {
     api_router(rig.control.clone(), ApiSettings::default())
 }
 
-async fn call(router: Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+pub(super) async fn call(router: Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
     let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
     answer(router.oneshot(request).await.unwrap()).await
 }
 
-async fn get(rig: &Rig, path: &str) -> Answer {
+pub(super) async fn get(rig: &Rig, path: &str) -> Answer {
     call(router(rig), Method::GET, path, Body::empty()).await
 }
 
@@ -44,7 +44,7 @@ fn path(action: &str) -> String {
     format!("/streams/{CAMERA}{action}")
 }
 
-fn keys(value: &Value) -> Vec<&str> {
+pub(super) fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
@@ -391,7 +391,8 @@ async fn cors_echoes_allowed_origins_and_answers_preflights() {
         assert_eq!(preflight.headers["access-control-allow-origin"], origin);
         assert_eq!(preflight.headers["access-control-allow-credentials"], "true");
         assert_eq!(preflight.headers["access-control-allow-headers"], "content-type, x-thing");
-        assert!(preflight.headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+        let methods = preflight.headers["access-control-allow-methods"].to_str().unwrap();
+        assert!(methods.contains("POST") && methods.contains("PUT"), "{methods}");
         let refusal = with_origin(&rig, allowed, Method::GET, origin).await;
         assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(refusal.headers["access-control-allow-origin"], origin, "pages must be able to read refusals");

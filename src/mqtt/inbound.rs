@@ -35,7 +35,8 @@ pub enum Malformed {
     NoStatus,
 }
 
-/// Parses the payload of a report of this kind from this camera.
+/// Parses the payload of a report of this kind from this camera. Whether the broker had retained it, the caller
+/// has to say.
 ///
 /// # Errors
 ///
@@ -54,7 +55,7 @@ pub fn parse(kind: ReportKind, camera: CameraId, payload: &[u8]) -> Result<Camer
         ReportKind::Status => status(&value),
         ReportKind::Activity => activity(&value),
     };
-    Ok(CameraMessage { camera, content })
+    Ok(CameraMessage { camera, content, retained: false })
 }
 
 fn connection(value: &Value) -> Result<CameraContent, Malformed> {

@@ -493,6 +493,7 @@ async fn health_counts_and_names_what_is_wrong() {
             total_viewers: 1,
             cameras_known: 1,
             cameras_online: 1,
+            camera_store: None,
         }
     );
     let Rig { control, ingest_events, .. } = rig;
