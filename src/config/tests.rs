@@ -202,3 +202,11 @@ fn a_missing_or_broken_file_is_named() {
     let (_folder, broken) = file("[api\n");
     assert!(problems(&broken)[0].contains("is not TOML"));
 }
+
+#[test]
+fn the_remb_policy_is_one_of_two_words() {
+    let camera = load(&env(&[("REMB_POLICY", "Camera")])).unwrap().config.media.remb_policy;
+    assert_eq!(camera, RembPolicy::Camera);
+    let wrong = problems(&env(&[("REMB_POLICY", "best-viewer")]));
+    assert!(wrong.len() == 1 && wrong[0].contains("camera or lowest-viewer"), "{wrong:?}");
+}

@@ -31,6 +31,7 @@ pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
     Keyframe(StreamId),
+    ViewerLimit(StreamId, Option<u64>),
     Expect(StreamId, IpAddr),
     OpenEgress(StreamId),
     CloseEgress(StreamId, CloseReason),
@@ -120,6 +121,10 @@ impl Ingest for FakeIngest {
         self.0.record(Call::Expect(stream, ip));
     }
 
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.0.record(Call::ViewerLimit(stream, bits_per_second));
+    }
+
     fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
         self.0.stats.lock().unwrap().clone()
     }
@@ -188,6 +193,7 @@ pub(crate) fn settings() -> Settings {
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
+        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "192.168.1.10".parse().unwrap(),
             external_ip: "203.0.113.7".parse().unwrap(),

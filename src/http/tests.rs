@@ -247,6 +247,10 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
     assert_eq!((&stream["media"]["state"], &stream["media"]["active_reason"]), (&json!("flowing"), &json!("media")));
     assert_eq!(stream["media"]["feedback"]["remb_kbps"], 2500);
     assert_keys(
+        &stream["media"]["feedback"],
+        &["sent", "last_at", "plis_sent", "nacks_sent", "follows_remb", "answers_pli", "warning"],
+    );
+    assert_keys(
         &stream["media"],
         &["packets", "loss", "jitter_ms", "bitrate", "last_packet_at", "last_keyframe_at", "sources"],
     );

@@ -173,6 +173,10 @@ fn ingest(stats: &IngestStats) -> Value {
             "last_at": time(stats.last_feedback),
             "remb_kbps": stats.remb / 1000,
             "plis_sent": stats.plis_sent,
+            "nacks_sent": stats.nacks_sent,
+            "follows_remb": stats.feedback_health.follows_remb,
+            "answers_pli": stats.feedback_health.answers_pli,
+            "warning": stats.feedback_health.warning.map(|warning| warning.to_string()),
         },
         "sources": {
             "video": address(stats.video_source),
@@ -205,6 +209,7 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
         "plis": stats.plis,
         "fraction_lost": stats.fraction_lost,
         "rtt_ms": stats.rtt_ms.map(hundredths),
+        "remb_kbps": stats.remb.map(|remb| remb / 1000),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::media::receive::{Refused, TrackReceiver};
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
 use crate::media::{Frame, FrameSink, MediaKind};
-use crate::webrtc::feedback::{CameraFeedback, FeedbackSettings};
+use crate::webrtc::feedback::{CameraFeedback, FeedbackHealth, FeedbackSettings, FeedbackWarning};
 
 /// No RTP for this long is a stall (design §4).
 pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
@@ -23,6 +23,8 @@ pub(super) enum StreamOutput {
     Feedback(Vec<u8>),
     Stalled(Duration),
     Resumed,
+    /// The feedback's state has changed.
+    Warning(Option<FeedbackWarning>),
 }
 
 pub(super) struct Stream {
@@ -36,7 +38,7 @@ pub(super) struct Stream {
     last_packet: Option<Instant>,
     stalled: bool,
     last_keyframe: Option<Instant>,
-    last_feedback: Option<Instant>,
+    warning: Option<FeedbackWarning>,
     outputs: VecDeque<StreamOutput>,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct StreamFigures {
     pub(super) last_feedback: Option<Instant>,
     pub(super) feedback_sent: u64,
     pub(super) plis_sent: u64,
+    pub(super) nacks_sent: u64,
+    pub(super) feedback_health: FeedbackHealth,
     pub(super) remb: u64,
     pub(super) profile_level_id: Option<String>,
 }
@@ -81,7 +85,7 @@ impl Stream {
             last_packet: None,
             stalled: false,
             last_keyframe: None,
-            last_feedback: None,
+            warning: None,
             outputs: VecDeque::new(),
         }
     }
@@ -93,11 +97,16 @@ impl Stream {
     /// [`Refused`]: it is not forwarded.
     pub(super) fn on_rtp(&mut self, kind: MediaKind, packet: &RtpPacket, now: Instant) -> Result<(), Refused> {
         let track = &mut self.tracks[kind.index()];
-        let placed = track.receiver.place(packet, now).inspect_err(|refused| {
-            if *refused == Refused::Duplicate {
-                track.receiver.count_duplicate();
+        let placed = match track.receiver.place(packet, now) {
+            Ok(placed) => placed,
+            Err(refused) => {
+                if refused == Refused::Duplicate {
+                    track.receiver.count_duplicate();
+                    self.feedback.on_duplicate(packet, now);
+                }
+                return Err(refused);
             }
-        })?;
+        };
         self.last_packet = Some(now);
         if std::mem::take(&mut self.stalled) {
             self.outputs.push_back(StreamOutput::Resumed);
@@ -133,6 +142,15 @@ impl Stream {
         self.feedback.request_keyframe(now);
     }
 
+    /// The last feedback did not leave.
+    pub(super) fn on_send_failed(&mut self) {
+        self.feedback.on_send_failed();
+    }
+
+    pub(super) fn set_viewer_limit(&mut self, bits_per_second: Option<u64>) {
+        self.feedback.set_viewer_limit(bits_per_second);
+    }
+
     pub(super) fn poll_timeout(&mut self) -> Instant {
         let framers = self.tracks.iter().filter_map(|track| track.framer.poll_timeout());
         let feedback = if self.feedback_enabled { self.feedback.poll_timeout() } else { None };
@@ -148,7 +166,6 @@ impl Stream {
         }
         if self.feedback_enabled {
             while let Some(compound) = self.feedback.poll_datagram(now) {
-                self.last_feedback = Some(now);
                 self.outputs.push_back(StreamOutput::Feedback(compound));
             }
         }
@@ -156,6 +173,11 @@ impl Stream {
             return;
         }
         self.next_tick = now + TICK;
+        let warning = self.feedback.health(now).warning;
+        if warning != self.warning {
+            self.warning = warning;
+            self.outputs.push_back(StreamOutput::Warning(warning));
+        }
         let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if silence >= STALL_AFTER && !self.stalled {
             self.stalled = true;
@@ -176,9 +198,11 @@ impl Stream {
             audio: audio.receiver.figures(now).into(),
             last_packet: self.last_packet,
             last_keyframe: self.last_keyframe,
-            last_feedback: self.last_feedback,
+            last_feedback: self.feedback.last_sent(),
             feedback_sent: counters.compounds,
             plis_sent: counters.plis + counters.firs,
+            nacks_sent: counters.nacks,
+            feedback_health: self.feedback.health(now),
             remb: self.feedback.bitrate(),
             profile_level_id: video.framer.profile().map(|profile| profile.to_string()),
         }
@@ -187,7 +211,7 @@ impl Stream {
     fn emit(&mut self, frame: Frame, now: Instant) {
         if frame.starts_keyframe {
             self.last_keyframe = Some(now);
-            self.feedback.on_keyframe();
+            self.feedback.on_keyframe(now);
         }
         self.sink.push(Arc::new(frame));
     }

@@ -237,6 +237,13 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 }
                 self.input(stream, Input::MediaStalled(silence));
             }
+            IngestEvent::FeedbackWarning { stream, warning } => {
+                let Some(camera) = self.cameras_of.get(&stream) else { return };
+                match warning {
+                    Some(warning) => tracing::warn!(%camera, %stream, "feedback: {warning}"),
+                    None => tracing::info!(%camera, %stream, "feedback is in order again"),
+                }
+            }
             IngestEvent::MediaResumed { stream } => {
                 if let Some(camera) = self.cameras_of.get(&stream) {
                     tracing::info!(%camera, %stream, "media arrives again");
