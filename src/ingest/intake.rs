@@ -239,6 +239,8 @@ impl Intake {
             remb: figures.remb,
             plis_sent: figures.plis_sent,
             profile_level_id: figures.profile_level_id,
+            codec: figures.codec,
+            reordering: figures.reordering,
         })
     }
 

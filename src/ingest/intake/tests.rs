@@ -7,7 +7,8 @@ use crate::media::rtp::RtpHeader;
 use crate::media::{Frame, FrameSink, SeqNo};
 
 const VIDEO: Ssrc = Ssrc(1_607_797_317);
-const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f];
+/// SPS, PPS and the beginning of an IDR slice in one packet.
+const SPS: &[u8] = &[0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0x80, 0, 2, 0x65, 0x88];
 const SLICE: &[u8] = &[0x41, 0];
 
 #[derive(Default)]
