@@ -104,10 +104,8 @@ impl Scene {
             .named_faults()
             .zip(after.named_faults())
             .any(|(before, after)| after.0 == "fragment_without_start" && after.1 > before.1);
-        if !orphan {
-            self.pending.extend(units);
-        }
-        self.check(&out, after.repeated_sets > before.repeated_sets);
+        let units = if orphan { vec![] } else { units };
+        self.check(&out, units, after.repeated_sets > before.repeated_sets);
     }
 
     fn late(&mut self, packet: Part) {
@@ -122,46 +120,40 @@ impl Scene {
             assert!(!late.starts_keyframe && late.payload.len() <= MAX_PAYLOAD);
             assert!(self.numbers.insert(late.seq.0), "a late packet takes the number of another");
         }
-        self.check(&out, after.repeated_sets > before.repeated_sets);
+        self.check(&out, vec![], after.repeated_sets > before.repeated_sets);
     }
 
     fn restarts(&mut self) {
         let repeated = self.repair.counters().repeated_sets;
         let mut out = Vec::new();
         self.repair.on_restart(&mut out);
-        self.check(&out, self.repair.counters().repeated_sets > repeated);
+        self.check(&out, vec![], self.repair.counters().repeated_sets > repeated);
         assert!(self.pending.is_empty(), "lost: {:x?}", self.pending);
     }
 
-    /// What came out is what went in, whole and in order, but for what was inserted.
-    fn check(&mut self, out: &[Part], has_repeated: bool) {
-        let mut expected = std::mem::take(&mut self.pending).into_iter().peekable();
+    /// What came out is what was pending and then what is new, whole and in order, but for what was inserted.
+    fn check(&mut self, out: &[Part], new: Vec<Chunk>, has_repeated: bool) {
+        let is_new_from = self.pending.len();
+        let expected: Vec<Chunk> = self.pending.drain(..).chain(new).collect();
+        let mut at = 0;
         for chunk in joined(out) {
             let is_inserted = chunk.is_whole()
                 && (self.known_sets.contains(&chunk) || [&[chunk.header], &chunk.body[..]].concat() == FILLER);
-            loop {
-                match expected.peek() {
-                    Some(next) if *next == chunk => {
-                        expected.next();
-                        break;
-                    }
-                    _ if is_inserted => break,
-                    Some(next) => {
-                        assert!(has_repeated && self.known_sets.contains(next), "{next:x?} became {chunk:x?}");
-                        expected.next();
-                    }
-                    None => panic!("out of nothing: {chunk:x?}"),
-                }
+            while expected.get(at).is_some_and(|next| *next != chunk) && !is_inserted {
+                self.was_dropped(&expected[at], has_repeated);
+                at += 1;
+            }
+            match expected.get(at) {
+                Some(next) if *next == chunk => at += 1,
+                _ => assert!(is_inserted, "out of nothing: {chunk:x?}"),
             }
         }
-        self.pending = expected.collect();
-        if has_repeated {
-            // A repeated set at the end is dropped, not held.
-            let known = &self.known_sets;
-            if self.pending.iter().all(|chunk| known.contains(chunk)) {
-                self.pending.clear();
-            }
+        if !out.is_empty() {
+            // Nothing that was held stays behind.
+            (at..is_new_from).for_each(|old| self.was_dropped(&expected[old], has_repeated));
+            at = at.max(is_new_from);
         }
+        self.pending = expected[at..].to_vec();
         for part in out {
             assert!(part.payload.len() <= MAX_PAYLOAD, "{} bytes", part.payload.len());
             assert!(!chunks(&part.payload).is_empty(), "nothing legal in {:x?}", part.payload);
@@ -173,6 +165,11 @@ impl Scene {
             self.highest = Some(part.seq.0);
             self.parts += 1;
         }
+    }
+
+    /// Only a repeated set may be.
+    fn was_dropped(&self, chunk: &Chunk, has_repeated: bool) {
+        assert!(has_repeated && self.known_sets.contains(chunk), "{chunk:x?} is lost");
     }
 
     fn ends(self) -> bool {
