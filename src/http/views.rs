@@ -225,6 +225,7 @@ fn repair(report: &CodecReport, reordering: &ReorderCounters) -> Value {
         "completed_keyframes": repaired.completed_keyframes,
         "repeated_sets": repaired.repeated_sets,
         "early_markers": repaired.early_markers,
+        "missing_markers": repaired.missing_markers,
         "faults": repaired.named_faults().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>(),
     })
 }

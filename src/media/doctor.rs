@@ -139,7 +139,7 @@ impl CodecDoctor {
     fn running_gop(&self, time: RtpTime) -> Option<Gop> {
         let (first, begun) = self.keyframe?;
         let ticks = time.0.saturating_sub(begun.0);
-        let duration = Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_RATE as u64 + 1));
+        let duration = Duration::from_secs_f64(ticks as f64 / CLOCK_RATE as f64);
         Some(Gop { frames: self.pictures - first, duration })
     }
 
@@ -252,8 +252,11 @@ impl CodecReport {
                 ),
             );
         }
-        if self.repaired.early_markers > 0 {
-            add("marker_bit", "The camera sets the marker bit before the end of a picture; browsers take it for the end. Update its firmware, or let it send one slice a picture.".into());
+        if self.repaired.early_markers + self.repaired.missing_markers > 0 {
+            add(
+                "marker_bit",
+                "The camera does not set the marker bit on the last packet of each picture and on no other; browsers find the end of a picture by it. Update its firmware, or let it send one slice a picture.".into(),
+            );
         }
         if self.repaired.all_faults() > 0 {
             add(

@@ -83,7 +83,7 @@ mod tests {
         assert!(!sets.remember_sps(SPS) && !sets.remember_pps(PPS_0));
         let payloads = sets.payloads(true, true);
         assert_eq!(payloads, [[&[0x78, 0, 5][..], SPS, &[0, 2], PPS_0, &[0, 2], PPS_1].concat()]);
-        let changed = [&PPS_0[..], &[1]].concat();
+        let changed = [PPS_0, &[1]].concat();
         assert!(sets.remember_pps(&changed));
         assert_eq!(sets.payloads(false, true), [[&[0x78, 0, 3][..], &changed, &[0, 2], PPS_1].concat()]);
         assert_eq!(sets.payloads(true, false), [SPS]);

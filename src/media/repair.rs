@@ -5,8 +5,6 @@
 //! still fill, an inserted or divided one makes room, and one that is dropped for a fault closes up. A
 //! well-formed packet costs no copy and no allocation.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::doctor::CodecDoctor;
@@ -15,13 +13,12 @@ use super::h264::{
     Payload, SliceStart, Units, nal_type,
 };
 use super::id::{ExtSeq, RtpTime};
+use super::numbering::Numbering;
 use super::packetize::{self, MAX_PAYLOAD};
 use super::parameters::ParameterSets;
 
 /// Packets held in front of a picture until it is known which kind it is.
 const MAX_PREFIX: usize = 8;
-/// Changes of the numbering remembered for late packets.
-const MAX_SHIFTS: usize = 64;
 /// A filler data unit (ITU-T H.264 §7.3.2.7): carries the marker bit of a dropped packet and nothing else.
 const FILLER: &[u8] = &[0x0c, 0xff, 0x80];
 
@@ -51,6 +48,8 @@ pub struct RepairCounters {
     pub repeated_sets: u64,
     /// Packets of a picture behind its marker bit.
     pub early_markers: u64,
+    /// Pictures that ended without a marker bit, although nothing was lost.
+    pub missing_markers: u64,
     /// Late packets that have no place any more.
     pub late_dropped: u64,
     faults: [u64; Fault::ALL.len()],
@@ -155,6 +154,8 @@ impl VideoRepair {
         let nothing_lost = self.expected == Some(packet.seq);
         self.expected = Some(ExtSeq(packet.seq.0 + 1));
         if self.unit.as_ref().is_none_or(|unit| unit.time != packet.time) {
+            let is_open = self.unit.as_ref().is_some_and(|unit| unit.picture && !unit.ended);
+            self.counters.missing_markers += u64::from(is_open && nothing_lost);
             self.release_prefix(false, out);
             let time = packet.time;
             self.unit = Some(Unit { time, picture: false, has_sps: false, has_pps: false, ended: false });
@@ -449,62 +450,6 @@ impl Contents {
         }
         (self.picture, self.only_prefix) = (true, false);
         self.idr |= kind == NAL_IDR;
-    }
-}
-
-/// From the stream's numbers to those for viewers.
-#[derive(Debug)]
-struct Numbering {
-    /// From this number on, this much is added. Ascending, never empty.
-    shifts: VecDeque<(ExtSeq, i64)>,
-    /// The number being worked on, and the next one for a part of it.
-    current: ExtSeq,
-    next: u64,
-}
-
-impl Default for Numbering {
-    fn default() -> Self {
-        Self { shifts: VecDeque::from([(ExtSeq(0), 0)]), current: ExtSeq(0), next: 0 }
-    }
-}
-
-impl Numbering {
-    /// Begins with the packet `seq`.
-    fn open(&mut self, seq: ExtSeq) {
-        self.current = seq;
-        self.next = seq.0.saturating_add_signed(self.shift());
-    }
-
-    /// The number for the next part of the packet.
-    fn take(&mut self) -> ExtSeq {
-        self.next += 1;
-        ExtSeq(self.next - 1)
-    }
-
-    /// Leaves a hole in the packet's place.
-    fn skip(&mut self) {
-        self.next += 1;
-    }
-
-    /// The packet is done: what follows moves by what it took more or less than its own number.
-    fn close(&mut self) {
-        let shift = self.next as i64 - (self.current.0 as i64 + 1);
-        if shift != self.shift() {
-            if self.shifts.len() >= MAX_SHIFTS {
-                self.shifts.pop_front();
-            }
-            self.shifts.push_back((ExtSeq(self.current.0 + 1), shift));
-        }
-    }
-
-    /// The number that was left for a packet that was lost.
-    fn late(&self, seq: ExtSeq) -> Option<ExtSeq> {
-        let (_, shift) = self.shifts.iter().rev().find(|(from, _)| *from <= seq)?;
-        Some(ExtSeq(seq.0.saturating_add_signed(*shift)))
-    }
-
-    fn shift(&self) -> i64 {
-        self.shifts.back().map_or(0, |(_, shift)| *shift)
     }
 }
 

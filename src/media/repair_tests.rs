@@ -378,6 +378,17 @@ fn packets_behind_the_marker_are_counted() {
     assert_eq!(camera.repair.counters().early_markers, 2);
 }
 
+#[test]
+fn a_picture_without_marker_is_counted_unless_its_end_may_be_lost() {
+    let mut camera = Camera::running();
+    for lost in [0, 1, 0] {
+        camera.seq += lost;
+        camera.time += 3_600;
+        camera.packet(P, false);
+    }
+    assert_eq!(camera.repair.counters().missing_markers, 1);
+}
+
 // Oversize packets.
 
 #[test]

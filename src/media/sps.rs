@@ -41,7 +41,9 @@ impl Sps {
             chroma_format = bits.ue().filter(|format| *format <= 3)?;
             separate_planes = chroma_format == 3 && bits.bit()?;
             // Bit depths; the transform bypass.
-            (bits.ue()?, bits.ue()?, bits.bit()?);
+            bits.ue()?;
+            bits.ue()?;
+            bits.bit()?;
             if bits.bit()? {
                 skip_scaling_matrix(bits, if chroma_format == 3 { 12 } else { 8 })?;
             }
@@ -97,7 +99,9 @@ impl Sps {
             }
         }
         if bits.bit()? {
-            (bits.ue()?, bits.ue()?); // chroma location
+            // Chroma location.
+            bits.ue()?;
+            bits.ue()?;
         }
         if bits.bit()? {
             let (tick, scale) = (bits.bits(32)?, bits.bits(32)?);
@@ -151,7 +155,9 @@ fn skip_picture_order(bits: &mut BitReader<'_>, kind: u32) -> Option<()> {
     match kind {
         0 => drop(bits.ue()?),
         1 => {
-            (bits.bit()?, bits.se()?, bits.se()?);
+            bits.bit()?;
+            bits.se()?;
+            bits.se()?;
             let count = bits.ue().filter(|count| *count <= 255)?;
             for _ in 0..count {
                 bits.se()?;
@@ -167,7 +173,9 @@ fn skip_hrd(bits: &mut BitReader<'_>) -> Option<()> {
     let count = bits.ue().filter(|count| *count <= 31)? + 1;
     bits.bits(8)?;
     for _ in 0..count {
-        (bits.ue()?, bits.ue()?, bits.bit()?);
+        bits.ue()?;
+        bits.ue()?;
+        bits.bit()?;
     }
     bits.bits(20)?;
     Some(())

@@ -167,6 +167,7 @@ fn stats_name_sources_and_figures() {
     assert_eq!(stats.video.packets, 1);
     assert_eq!(stats.video_source, Some("10.0.0.5:4000".parse().unwrap()));
     assert_eq!(stats.profile_level_id.as_deref(), Some("42e01f"));
+    assert_eq!(stats.codec.map(|report| report.pictures), Some(1));
     assert!(stats.feedback_sent >= 1 && stats.last_feedback.is_some());
     assert_eq!(s.intake.stats(StreamId::random(), s.now, SystemTime::now()), None);
 }
