@@ -225,6 +225,16 @@ fn repeated_sets_before_one_keyframe_are_dropped_without_a_hole() {
 }
 
 #[test]
+fn sets_far_ahead_of_their_keyframe_are_repeated_next_to_it() {
+    let mut camera = Camera::new();
+    let ahead = [[SPS, PPS].as_slice(), &[SEI; 10]].concat();
+    camera.picture(&[ahead.as_slice(), &[IDR]].concat());
+    assert_eq!(camera.payloads(), [ahead.as_slice(), &[&stap(&[SPS, PPS]), IDR]].concat());
+    let starts: Vec<_> = (0..14).filter(|n| camera.starts()[*n]).collect();
+    assert_eq!(starts, [MAX_PREFIX], "with what is known to leave together");
+}
+
+#[test]
 fn sets_survive_a_restart_of_the_camera() {
     let mut camera = Camera::running();
     camera.repair.on_restart(&mut camera.out);
@@ -326,6 +336,14 @@ fn an_illegal_packet_within_a_fragmented_unit_leaves_a_hole() {
     assert_eq!(camera.payloads()[1..], [FU_IDR[0], FU_IDR[2]]);
     assert_eq!(camera.steps(), [1, 2]);
     assert_eq!(camera.faults(), [("reserved_type", 1)]);
+}
+
+#[test]
+fn what_follows_a_damaged_beginning_is_no_fault_of_its_own() {
+    let mut camera = Camera::running();
+    camera.picture(&[&[0xfc, 0x85, 0x88], FU_IDR[1], FU_IDR[2]]);
+    assert_eq!(camera.payloads(), FU_IDR[1..]);
+    assert_eq!(camera.faults(), [("forbidden_bit", 1)]);
 }
 
 #[test]
