@@ -18,6 +18,8 @@ mod mqtt_payload;
 mod offer;
 #[path = "../fuzz/bodies/play_sdp.rs"]
 mod play_sdp;
+#[path = "../fuzz/bodies/registry.rs"]
+mod registry;
 #[path = "../fuzz/bodies/rtcp.rs"]
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
@@ -100,6 +102,11 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn camera_registry_over_time() {
+    replay("registry", registry::run);
 }
 
 #[test]

@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::address::AddressRule;
 use super::camera::{CameraCommand, CameraContent, CameraMessage, CommandKind, Device};
+use super::cameras::CameraStore;
 use super::media_io::{Egress, Ingest};
 use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
-use super::{Control, Parts, start};
+use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{IngestEvent, IngestStats, OpenError, OpenStream, PortPlan};
@@ -179,10 +180,13 @@ pub(crate) fn settings() -> Settings {
             keepalive_interval: Duration::from_secs(4),
             start_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            give_up_after: Duration::ZERO,
         },
         max_viewers: 10,
         max_streams: 100,
+        max_cameras: 100,
         start_idempotent: false,
+        start_on_demand: false,
         bandwidth_kbit: (500, 5000),
         address: AddressRule {
             local_ip: "192.168.1.10".parse().unwrap(),
@@ -198,6 +202,10 @@ impl Rig {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::with_store(settings, None)
+    }
+
+    pub(crate) fn with_store(settings: Settings, store: Option<CameraStore>) -> Self {
         let world = World::new();
         let shutdown = Shutdown::new();
         let (ingest_events, ingest_rx) = mpsc::channel(64);
@@ -214,6 +222,7 @@ impl Rig {
             camera_messages: cameras_rx,
             commands,
             broker: broker_rx,
+            store,
         };
         let control = start(settings, parts, &shutdown);
         Self { control, world, shutdown, ingest_events, egress_events, camera_messages, broker_status }
@@ -225,6 +234,19 @@ impl Rig {
         let source = "10.0.0.5:40000".parse().unwrap();
         self.ingest(IngestEvent::MediaStarted { stream: started.stream_id, source }).await;
         started.stream_id
+    }
+
+    pub(crate) async fn add_viewer(&self, stream: impl ToString) -> Result<ViewerHandle, AddViewerError> {
+        self.replace_viewer(stream, None).await
+    }
+
+    pub(crate) async fn replace_viewer(
+        &self,
+        stream: impl ToString,
+        replaces: Option<ViewerId>,
+    ) -> Result<ViewerHandle, AddViewerError> {
+        let new = NewViewer { stream_id: stream.to_string(), offer: "v=0 offer".into(), replaces };
+        self.control.add_viewer(camera(), new).await
     }
 
     /// Reports an event and waits until the control task has taken it.
@@ -245,12 +267,12 @@ impl Rig {
             ip: ip.map(|ip| ip.parse().unwrap()),
             device: Device::default(),
         };
-        self.camera_messages.send(CameraMessage { camera: camera(), content }).await.unwrap();
+        self.camera_messages.send(CameraMessage { camera: camera(), content, retained: false }).await.unwrap();
         self.settle().await;
     }
 
     /// Waits until all events that were sent have been taken.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         while self.ingest_events.capacity() < 64
             || self.egress_events.capacity() < 64
             || self.camera_messages.capacity() < 64

@@ -21,6 +21,11 @@ const NTP_SHORT: f64 = 65_536.0;
 /// A round trip longer than this is a wrapped or made-up figure.
 const MAX_RTT_SECONDS: f64 = 60.0;
 
+/// Packets that one viewer may miss at once; more is a loss that only a keyframe cures.
+const MAX_NACKED: usize = 1_024;
+/// Proven addresses of one viewer; when there are more, those whose proof has expired are forgotten.
+const MAX_SOURCES: usize = 16;
+
 /// What is to be done outside.
 pub(super) enum Action {
     Send {
@@ -185,7 +190,22 @@ impl Sessions {
                 previous.sources.remove(&source);
             }
         }
+        self.forget_old_sources(viewer, now);
         self.drain(viewer, local, now, ntp_short);
+    }
+
+    fn forget_old_sources(&mut self, viewer: ViewerId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        if entry.sources.len() > MAX_SOURCES {
+            let (session, by_source) = (&entry.session, &mut self.by_source);
+            entry.sources.retain(|source| {
+                let stays = session.is_proven(*source, now);
+                if !stays {
+                    by_source.remove(source);
+                }
+                stays
+            });
+        }
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
@@ -265,7 +285,14 @@ impl Sessions {
             }
             Feedback::Nack { ssrc, seqs } => {
                 entry.stats.nacks += seqs.len() as u64;
-                self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs)));
+                // One command for the many NACKs that one datagram can hold.
+                match self.actions.back_mut() {
+                    Some(Action::Shard(_, Command::Retransmit(to, of, lost))) if (*to, *of) == (viewer, ssrc) => {
+                        let room = MAX_NACKED.saturating_sub(lost.len());
+                        lost.extend(seqs.into_iter().take(room));
+                    }
+                    _ => self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs))),
+                }
             }
             Feedback::Report(report) if Some(Ssrc(report.ssrc)) == video => {
                 entry.stats.fraction_lost = f64::from(report.fraction_lost) / 256.0;

@@ -254,7 +254,8 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
     })
 }
 
-fn camera(facts: &CameraFacts) -> Value {
+/// What a camera said about itself.
+pub(super) fn camera(facts: &CameraFacts) -> Value {
     json!({
         "online": facts.online,
         "last_seen": time(facts.last_seen),
