@@ -8,6 +8,9 @@ use crate::base::{AllowedOrigins, StreamId};
 use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
 use crate::ingest::IngestStats;
+use crate::media::doctor::{CodecReport, Gop};
+use crate::media::h264::ProfileLevelId;
+use crate::media::sps::Sps;
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -254,6 +257,61 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
         &stream["media"],
         &["packets", "loss", "jitter_ms", "bitrate", "last_packet_at", "last_keyframe_at", "sources"],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn detail_says_what_the_video_is_made_of_and_advises_in_words() {
+    let rig = Rig::new();
+    rig.streaming().await;
+    let profile = ProfileLevelId([0x64, 0x00, 0x28]);
+    let sps = Sps {
+        profile,
+        id: 0,
+        width: 1920,
+        height: 1080,
+        progressive: true,
+        frame_rate: Some(30.0),
+        max_reorder: Some(0),
+    };
+    let report = CodecReport {
+        profile_level_id: Some(profile),
+        sps: Some(sps),
+        pictures: 100,
+        frame_rate: Some(29.971),
+        steady: true,
+        gop: Some(Gop { frames: 600, duration: std::time::Duration::from_millis(20_019) }),
+        ..Default::default()
+    };
+    let stats = IngestStats { codec: Some(Box::new(report)), ..Default::default() };
+    *rig.world.stats.lock().unwrap() = Some(stats);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let answer = get(&rig, &path("")).await;
+    let media = &answer.body["stream"]["media"];
+    assert_eq!(
+        media["video"]["codec"],
+        json!({
+            "profile": "High",
+            "level": "4",
+            "profile_level_id": "640028",
+            "width": 1920,
+            "height": 1080,
+            "interlaced": false,
+            "announced_frame_rate": 30.0,
+            "frame_rate": 29.97,
+            "frame_rate_steady": true,
+            "gop_frames": 600,
+            "gop_seconds": 20.02,
+            "b_frames": false,
+            "max_reorder_frames": 0,
+            "pictures": 100,
+            "undecodable_keyframes": 0,
+            "oversize_packets": 0,
+        })
+    );
+    let advice = media["advice"].as_array().unwrap();
+    assert_eq!(advice.iter().map(|advice| &advice["code"]).collect::<Vec<_>>(), ["profile_high", "gop_long"]);
+    assert!(advice[1]["text"].as_str().unwrap().starts_with("There are 20 s between keyframes."));
+    assert_eq!(media["video"]["repair"]["faults"]["fragment_without_start"], 0);
 }
 
 #[tokio::test(start_paused = true)]

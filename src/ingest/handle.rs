@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use super::driver::{CameraPorts, Driver, Shared};
 use super::intake::{DropCounters, Intake};
 use crate::base::{CameraId, Shutdown, StreamId};
+use crate::media::doctor::CodecReport;
+use crate::media::reorder::ReorderCounters;
 use crate::media::{FrameSink, Ssrc};
 use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
 
@@ -128,6 +130,10 @@ pub struct IngestStats {
     pub feedback_health: FeedbackHealth,
     /// `profile-level-id` of the camera's real SPS, six hex digits.
     pub profile_level_id: Option<String>,
+    /// Findings of the codec doctor.
+    pub codec: Option<Box<CodecReport>>,
+    /// Reordering of video packets.
+    pub reordering: ReorderCounters,
 }
 
 /// Settings of the ingest.

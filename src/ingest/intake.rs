@@ -259,6 +259,8 @@ impl Intake {
             nacks_sent: figures.nacks_sent,
             feedback_health: figures.feedback_health,
             profile_level_id: figures.profile_level_id,
+            codec: figures.codec,
+            reordering: figures.reordering,
         })
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::media::clock::StreamClock;
-use crate::media::framer::Framer;
+use crate::media::doctor::CodecReport;
+use crate::media::pipeline::Pipeline;
 use crate::media::receive::{Refused, TrackReceiver};
+use crate::media::reorder::ReorderCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
 use crate::media::{Frame, FrameSink, MediaKind};
@@ -40,16 +42,18 @@ pub(super) struct Stream {
     last_keyframe: Option<Instant>,
     warning: Option<FeedbackWarning>,
     outputs: VecDeque<StreamOutput>,
+    /// Scratch.
+    frames: Vec<Frame>,
 }
 
 struct Track {
     receiver: TrackReceiver,
-    framer: Framer,
+    pipeline: Pipeline,
 }
 
 impl Track {
     fn new(kind: MediaKind) -> Self {
-        Self { receiver: TrackReceiver::new(kind), framer: Framer::new(kind) }
+        Self { receiver: TrackReceiver::new(kind), pipeline: Pipeline::new(kind) }
     }
 }
 
@@ -66,6 +70,8 @@ pub(super) struct StreamFigures {
     pub(super) feedback_health: FeedbackHealth,
     pub(super) remb: u64,
     pub(super) profile_level_id: Option<String>,
+    pub(super) codec: Option<Box<CodecReport>>,
+    pub(super) reordering: ReorderCounters,
 }
 
 impl Stream {
@@ -87,6 +93,7 @@ impl Stream {
             last_keyframe: None,
             warning: None,
             outputs: VecDeque::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -116,8 +123,8 @@ impl Stream {
         }
         self.feedback.on_rtp(kind, packet, placed.restarted, now);
         let clock = self.clock.on_packet(kind, placed.time, now);
-        let frames = track.framer.push(packet, placed, clock, now);
-        frames.into_iter().flatten().for_each(|frame| self.emit(frame, now));
+        track.pipeline.push(packet, placed, clock, now, &mut self.frames);
+        self.emit(now);
         Ok(())
     }
 
@@ -152,18 +159,17 @@ impl Stream {
     }
 
     pub(super) fn poll_timeout(&mut self) -> Instant {
-        let framers = self.tracks.iter().filter_map(|track| track.framer.poll_timeout());
+        let pipelines = self.tracks.iter().filter_map(|track| track.pipeline.poll_timeout());
         let feedback = if self.feedback_enabled { self.feedback.poll_timeout() } else { None };
-        framers.chain(feedback).fold(self.next_tick, Instant::min)
+        pipelines.chain(feedback).fold(self.next_tick, Instant::min)
     }
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for kind in [MediaKind::Video, MediaKind::Audio] {
-            if let Some(frame) = self.tracks[kind.index()].framer.flush(now) {
-                self.emit(frame, now);
-            }
+        for track in &mut self.tracks {
+            track.pipeline.handle_timeout(now, &mut self.frames);
         }
+        self.emit(now);
         if self.feedback_enabled {
             while let Some(compound) = self.feedback.poll_datagram(now) {
                 self.outputs.push_back(StreamOutput::Feedback(compound));
@@ -204,16 +210,20 @@ impl Stream {
             nacks_sent: counters.nacks,
             feedback_health: self.feedback.health(now),
             remb: self.feedback.bitrate(),
-            profile_level_id: video.framer.profile().map(|profile| profile.to_string()),
+            profile_level_id: video.pipeline.profile().map(|profile| profile.to_string()),
+            codec: video.pipeline.codec().map(Box::new),
+            reordering: video.pipeline.reordering(),
         }
     }
 
-    fn emit(&mut self, frame: Frame, now: Instant) {
-        if frame.starts_keyframe {
-            self.last_keyframe = Some(now);
-            self.feedback.on_keyframe(now);
+    fn emit(&mut self, now: Instant) {
+        for frame in self.frames.drain(..) {
+            if frame.starts_keyframe {
+                self.last_keyframe = Some(now);
+                self.feedback.on_keyframe(now);
+            }
+            self.sink.push(Arc::new(frame));
         }
-        self.sink.push(Arc::new(frame));
     }
 }
 

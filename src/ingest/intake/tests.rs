@@ -8,7 +8,8 @@ use crate::media::{Frame, FrameSink, SeqNo};
 use crate::webrtc::feedback::FeedbackWarning;
 
 const VIDEO: Ssrc = Ssrc(1_607_797_317);
-const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f];
+/// SPS, PPS and the beginning of an IDR slice in one packet.
+const SPS: &[u8] = &[0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0x80, 0, 2, 0x65, 0x88];
 const SLICE: &[u8] = &[0x41, 0];
 
 #[derive(Default)]
@@ -167,6 +168,7 @@ fn stats_name_sources_and_figures() {
     assert_eq!(stats.video.packets, 1);
     assert_eq!(stats.video_source, Some("10.0.0.5:4000".parse().unwrap()));
     assert_eq!(stats.profile_level_id.as_deref(), Some("42e01f"));
+    assert_eq!(stats.codec.map(|report| report.pictures), Some(1));
     assert!(stats.feedback_sent >= 1 && stats.last_feedback.is_some());
     assert_eq!(s.intake.stats(StreamId::random(), s.now, SystemTime::now()), None);
 }
