@@ -198,7 +198,7 @@ impl Intake {
             self.events.push_back(IngestEvent::MediaStarted { stream: latched.stream, source });
         }
         if let Some(stream) = self.streams.get_mut(&latched.stream) {
-            let placed = stream.on_rtp(kind, &packet, now);
+            let placed = stream.on_rtp(kind, &packet, latched.new, now);
             self.after(latched.stream);
             placed?;
         }
