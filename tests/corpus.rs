@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
+#[path = "../fuzz/bodies/h264.rs"]
+mod h264;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
 mod offer;
 #[path = "../fuzz/bodies/play_sdp.rs"]
 mod play_sdp;
+#[path = "../fuzz/bodies/registry.rs"]
+mod registry;
 #[path = "../fuzz/bodies/rtcp.rs"]
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
@@ -66,6 +70,11 @@ fn rtcp_compounds() {
 }
 
 #[test]
+fn video_packets() {
+    replay("h264", h264::run);
+}
+
+#[test]
 fn sdp_offers() {
     replay("offer", offer::run);
 }
@@ -93,6 +102,11 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn camera_registry_over_time() {
+    replay("registry", registry::run);
 }
 
 #[test]

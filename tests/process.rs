@@ -165,3 +165,67 @@ fn a_broker_that_is_not_there_does_not_keep_the_service_from_starting_or_ending(
     assert_eq!(exit.code(), Some(0), "{log}");
     assert!(!log.contains("not every part has ended in time"), "{log}");
 }
+
+#[test]
+fn names_and_what_cameras_said_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("honeycast.redb");
+    let env = [("CAMERA_STORE", file.to_str().unwrap())];
+    let camera = format!("/cameras/{CAMERA}");
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera).0, 404);
+    let (status, named) = service.call_with("PUT", &camera, r#"{"name": "Gate", "notes": "north side"}"#);
+    assert_eq!((status, &named["name"]), (200, &"Gate".into()));
+    let (exit, log) = service.end_by("TERM");
+    assert_eq!(exit.code(), Some(0), "{log}");
+    assert!(!log.contains("not every part has ended in time"), "{log}");
+
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera), (200, named.clone()));
+    // A crash costs no name either, as soon as the file has it.
+    let (_, renamed) = service.call_with("PUT", &camera, r#"{"name": "Door"}"#);
+    wait_until_saved(&service);
+    service.end_by("KILL");
+
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera), (200, renamed));
+    assert_eq!(service.call("GET", "/health").1["camera_store"]["failed_writes"], 0);
+}
+
+fn wait_until_saved(service: &Service) {
+    let begun = std::time::Instant::now();
+    while service.call("GET", "/health").1["camera_store"]["unsaved"] == true {
+        assert!(begun.elapsed() < PATIENCE, "never saved");
+    }
+}
+
+#[test]
+fn a_camera_store_that_cannot_be_used_ends_the_start_with_1_and_names_key_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.redb");
+    std::fs::write(&damaged, "x".repeat(100_000)).unwrap();
+    let missing = folder.path().join("missing").join("honeycast.redb");
+    let locked = folder.path().join("locked.redb");
+    let _holder = Service::start(&[("CAMERA_STORE", locked.to_str().unwrap())]);
+    for (file, reason) in [(&damaged, "is damaged"), (&missing, "No such file"), (&locked, "open in another process")] {
+        let output = output(&["run"], &[("CAMERA_STORE", file.to_str().unwrap())]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("cameras.store: {}: ", file.display())), "{error}");
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&damaged).unwrap(), "x".repeat(100_000), "nothing is overwritten");
+}
+
+#[test]
+fn without_a_place_cameras_are_kept_in_memory_and_with_a_state_directory_there() {
+    let service = Service::start(&[]);
+    assert_eq!(service.call("GET", "/health").1["camera_store"], Value::Null);
+    let (_, log) = service.end_by("TERM");
+    assert!(log.contains("kept in memory only"), "{log}");
+
+    let state = tempfile::tempdir().unwrap();
+    let service = Service::start(&[("STATE_DIRECTORY", state.path().to_str().unwrap())]);
+    assert!(service.call("GET", "/health").1["camera_store"].is_object());
+    assert!(state.path().join("honeycast.redb").exists());
+}

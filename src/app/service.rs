@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::base::{AllowedOrigins, Shutdown};
-use crate::config::{Config, NetworkConfig, ViewerConfig};
-use crate::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, Timing};
+use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
+use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
@@ -43,6 +44,9 @@ pub enum StartError {
     /// The listeners' certificate cannot be used.
     #[error("tls.certificate, tls.key: {0}")]
     Certificate(io::Error),
+    /// The camera store cannot be used.
+    #[error("cameras.store: {0}")]
+    Store(String),
     /// The broker's settings cannot be used, or the embedded broker cannot run.
     #[error("mqtt: {0}")]
     Broker(String),
@@ -97,6 +101,7 @@ impl Service {
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = Listeners::bind(config)?;
+        let store = open_store(config.cameras.store.file()).await?;
         let core = Shutdown::new();
         // Whatever was started before an error ends with it.
         let guard = StopOnDrop(core.clone());
@@ -122,6 +127,7 @@ impl Service {
             camera_messages: messages_rx,
             commands,
             broker: broker.status.clone(),
+            store,
         };
         let control = control::start(control_settings(config), parts, &core);
 
@@ -178,6 +184,18 @@ impl Service {
         &self.control
     }
 
+    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
+    /// refused for a reason only.
+    pub async fn broker_tried(&self) {
+        let mut status = self.broker.status.clone();
+        if *status.borrow() == BrokerStatus::Connected {
+            return;
+        }
+        if status.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Resolves when messages can be published.
     pub async fn broker_connected(&self) {
         let mut status = self.broker.status.clone();
@@ -228,6 +246,19 @@ impl Drop for StopOnDrop {
     }
 }
 
+async fn open_store(file: Option<&Path>) -> Result<Option<CameraStore>, StartError> {
+    let Some(file) = file.map(Path::to_owned) else {
+        tracing::info!("what is known of cameras is kept in memory only: cameras.store names no file");
+        return Ok(None);
+    };
+    tracing::info!(file = %file.display(), "what is known of cameras is kept in a file");
+    let opened = tokio::task::spawn_blocking(move || CameraStore::open(&file)).await;
+    match opened {
+        Ok(store) => store.map(Some).map_err(|error| StartError::Store(error.to_string())),
+        Err(error) => Err(StartError::Store(error.to_string())),
+    }
+}
+
 fn egress_settings(config: &Config) -> EgressSettings {
     EgressSettings {
         advertise: advertised(&config.network, &config.viewers),
@@ -258,9 +289,11 @@ fn control_settings(config: &Config) -> Settings {
         },
         max_viewers: config.viewers.max_per_stream as usize,
         max_streams: streams.max_streams as usize,
+        max_cameras: config.cameras.max_known as usize,
         start_idempotent: streams.start_idempotent,
         start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
+        viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
             local_ip: config.network.local_ip(),
             external_ip: config.network.external_ip(),

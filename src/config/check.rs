@@ -10,6 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::load::{Loaded, Problem};
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 
+/// Each may take some KiB of memory, and `GET /cameras` answers with all of them.
+const MAX_KNOWN_CAMERAS: u32 = 100_000;
+
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let mut checker = Checker { loaded, problems };
     checker.ports();
@@ -89,6 +92,9 @@ impl Checker<'_> {
             && (c.viewers.turn_username.is_none() || c.viewers.turn_password.reveal().is_none())
         {
             self.wrong("viewers.turn_url", "needs viewers.turn_username and viewers.turn_password".into());
+        }
+        if !(1..=MAX_KNOWN_CAMERAS).contains(&c.cameras.max_known) {
+            self.wrong("cameras.max_known", format!("must be 1 to {MAX_KNOWN_CAMERAS}"));
         }
         let topics = &c.mqtt.topics;
         for (key, text) in [

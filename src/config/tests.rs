@@ -147,6 +147,26 @@ fn empty_variables_count_as_unset_and_kurento_is_ignored_with_a_notice() {
 }
 
 #[test]
+fn the_camera_store_is_named_or_in_the_state_directory_or_nowhere() {
+    let store = |pairs: &[(&str, &str)]| load(&env(pairs)).unwrap().config.cameras.store;
+    let file = |path: &str| StorePlace::File(path.into());
+    assert_eq!(store(&[]), StorePlace::Unset);
+    let state = ("STATE_DIRECTORY", "/var/lib/honeycast:/var/lib/other");
+    assert_eq!(store(&[state]), file("/var/lib/honeycast/honeycast.redb"));
+    assert_eq!(store(&[state, ("CAMERA_STORE", "/data/cameras.redb")]), file("/data/cameras.redb"));
+    assert_eq!(store(&[state, ("CAMERA_STORE", "memory")]), StorePlace::Memory);
+    assert_eq!(store(&[("STATE_DIRECTORY", "")]), StorePlace::Unset);
+    // The shipped file names no place, and must not keep the state directory from being used.
+    let shipped = Sources { file: Some(shipped().to_owned()), ..env(&[state]) };
+    let loaded = load(&shipped).unwrap();
+    assert_eq!(loaded.config.cameras.store, file("/var/lib/honeycast/honeycast.redb"));
+    assert_eq!(loaded.origin("cameras.store").to_string(), "environment, STATE_DIRECTORY");
+    for wrong in ["0", "100001"] {
+        assert!(problems(&env(&[("MAX_KNOWN_CAMERAS", wrong)]))[0].contains("must be 1 to 100000"));
+    }
+}
+
+#[test]
 fn access_control_is_not_silently_left_out() {
     assert!(problems(&env(&[("AUTH_ENABLED", "true")]))[0].contains("no access control yet"));
 }
@@ -181,4 +201,12 @@ fn a_missing_or_broken_file_is_named() {
     assert!(problems(&missing)[0].contains("/nowhere/honeycast.toml"));
     let (_folder, broken) = file("[api\n");
     assert!(problems(&broken)[0].contains("is not TOML"));
+}
+
+#[test]
+fn the_remb_policy_is_one_of_two_words() {
+    let camera = load(&env(&[("REMB_POLICY", "Camera")])).unwrap().config.media.remb_policy;
+    assert_eq!(camera, RembPolicy::Camera);
+    let wrong = problems(&env(&[("REMB_POLICY", "best-viewer")]));
+    assert!(wrong.len() == 1 && wrong[0].contains("camera or lowest-viewer"), "{wrong:?}");
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::cameras::{CameraInfo, LabelError};
 use super::info::{Health, StreamInfo, ViewerInfo};
+use super::label::LabelChange;
 use super::session::State;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::{Candidate, CloseReason};
@@ -187,6 +189,9 @@ pub(super) enum Request {
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
+    Cameras { reply: Reply<Vec<CameraInfo>> },
+    Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
+    Label { camera: CameraId, change: LabelChange, reply: Reply<Result<CameraInfo, LabelError>> },
 }
 
 impl Control {
@@ -284,7 +289,7 @@ impl Control {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let answered = async {
             self.requests.send(request(reply)).await.map_err(|_| Unavailable::Stopped)?;

@@ -1,6 +1,7 @@
 //! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
 
 mod assets;
+mod cameras;
 mod cors;
 mod error;
 mod health;
@@ -10,6 +11,8 @@ mod streams;
 mod viewers;
 mod views;
 
+#[cfg(test)]
+mod camera_tests;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +45,8 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/viewers", get(viewers::list))
         .route("/viewers/{camera}", get(viewers::of_camera))
+        .route("/cameras", get(cameras::list))
+        .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
         .layer(from_fn(error::never_cache))
         .with_state(Api { control });
     let pages = Router::new()

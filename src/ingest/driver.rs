@@ -132,8 +132,10 @@ impl Driver {
             self.pending.extend(std::iter::from_fn(|| intake.poll_event()));
         }
         for (to, datagram) in outgoing {
-            // A full socket buffer or an ICMP error loses this report; the next one follows within a second.
-            let _ = self.ports[RTCP].try_send(to, None, &datagram);
+            // A full socket buffer or no route loses this report; the next one follows within a second.
+            if self.ports[RTCP].try_send(to, None, &datagram).is_err() {
+                self.shared.lock().on_send_failed(to);
+            }
         }
         if self.pending.len() > MAX_PENDING_EVENTS {
             self.pending.drain(..self.pending.len() - MAX_PENDING_EVENTS);

@@ -155,6 +155,24 @@ impl Intake {
         }
     }
 
+    /// The viewers of a stream can use no more than this, in bit/s.
+    pub(super) fn set_viewer_limit(&mut self, id: StreamId, bits_per_second: Option<u64>) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.set_viewer_limit(bits_per_second);
+            self.rearm(id);
+        }
+    }
+
+    /// A datagram from [`Intake::poll_datagram`] could not be sent. Rare, so that the search does not matter.
+    pub(super) fn on_send_failed(&mut self, to: SocketAddr) {
+        for (id, stream) in &mut self.streams {
+            // Of two destinations the first one stands for both: they are ports of one address.
+            if self.latch.rtcp_destinations(*id).next() == Some(to) {
+                stream.on_send_failed();
+            }
+        }
+    }
+
     /// One datagram from any camera port. Returns why it was dropped, if it was.
     pub(super) fn on_datagram(&mut self, source: SocketAddr, datagram: Bytes, now: Instant) -> Result<(), DropReason> {
         let result = match classify(&datagram) {
@@ -180,7 +198,7 @@ impl Intake {
             self.events.push_back(IngestEvent::MediaStarted { stream: latched.stream, source });
         }
         if let Some(stream) = self.streams.get_mut(&latched.stream) {
-            let placed = stream.on_rtp(kind, &packet, now);
+            let placed = stream.on_rtp(kind, &packet, latched.new, now);
             self.after(latched.stream);
             placed?;
         }
@@ -238,7 +256,11 @@ impl Intake {
             last_feedback: figures.last_feedback.and_then(wall_time),
             remb: figures.remb,
             plis_sent: figures.plis_sent,
+            nacks_sent: figures.nacks_sent,
+            feedback_health: figures.feedback_health,
             profile_level_id: figures.profile_level_id,
+            codec: figures.codec,
+            reordering: figures.reordering,
         })
     }
 
@@ -253,6 +275,9 @@ impl Intake {
                 }
                 StreamOutput::Stalled(silence) => {
                     self.events.push_back(IngestEvent::MediaStalled { stream: id, silence });
+                }
+                StreamOutput::Warning(warning) => {
+                    self.events.push_back(IngestEvent::FeedbackWarning { stream: id, warning });
                 }
                 StreamOutput::Resumed => self.events.push_back(IngestEvent::MediaResumed { stream: id }),
             }

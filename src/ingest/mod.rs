@@ -12,3 +12,5 @@ mod stream;
 pub use driver::CameraPorts;
 pub use handle::{IngestEvent, IngestHandle, IngestSettings, IngestStats, OpenError, OpenStream, PortPlan, TrackStats};
 pub use intake::{DropCounters, DropReason};
+
+pub use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};

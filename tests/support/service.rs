@@ -71,10 +71,19 @@ impl Service {
 
     /// One request; the status code and the JSON body.
     pub fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        self.call_with(method, path, "")
+    }
+
+    /// The same with a body.
+    pub fn call_with(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut socket = TcpStream::connect(self.address("api")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(socket, "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .unwrap();
+        let length = body.len();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
