@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::load::{Loaded, Problem};
+use super::setting::PortRange;
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
@@ -15,6 +16,7 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     checker.ports();
     checker.ranges();
     checker.files();
+    checker.port_range();
     checker.not_built_yet();
 }
 
@@ -154,8 +156,17 @@ impl Checker<'_> {
                 "this version has no access control yet and will not start pretending it has".into(),
             );
         }
-        if self.loaded.config.media.port_range.is_some() {
-            self.loaded.notices.push("media.port_range is not used yet: all cameras share the three ports".into());
+    }
+
+    /// The pool holds at least three ports and none of the shared ones.
+    fn port_range(&mut self) {
+        let media = &self.loaded.config.media;
+        let Some(PortRange { first, last }) = media.port_range else { return };
+        let shared = [media.video_port, media.rtcp_port, media.audio_port];
+        if u32::from(first).next_multiple_of(2) + 2 > u32::from(last) {
+            self.wrong("media.port_range", "must hold an even port and the two above it".into());
+        } else if let Some(port) = shared.into_iter().find(|port| (first..=last).contains(port)) {
+            self.wrong("media.port_range", format!("must not hold {port}, which all cameras share"));
         }
     }
 }

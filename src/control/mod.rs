@@ -24,10 +24,10 @@ pub use handle::{
     ANSWER_WITHIN, AddViewerError, Control, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError, Unavailable,
     ViewerHandle,
 };
-pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
+pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{Candidate, CloseReason, ViewerStats};
-pub use crate::ingest::{IngestStats, TrackStats};
+pub use crate::ingest::{DropReason, IngestStats, RefusedSource, TrackStats};
