@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
+#[path = "../fuzz/bodies/latch.rs"]
+mod latch;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
@@ -63,6 +65,11 @@ fn rtp_packets() {
 #[test]
 fn rtcp_compounds() {
     replay("rtcp", rtcp::run);
+}
+
+#[test]
+fn latch_operations() {
+    replay("latch", latch::run);
 }
 
 #[test]

@@ -243,3 +243,7 @@ impl StrangerLog {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
