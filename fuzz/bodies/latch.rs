@@ -25,7 +25,8 @@ struct World {
 
 /// Whether at least one packet was accepted.
 pub(crate) fn run(data: &[u8]) -> bool {
-    let mut world = World { latch: Latch::default(), now: Instant::now(), open: BTreeSet::new(), heard: HashMap::new() };
+    let mut world =
+        World { latch: Latch::default(), now: Instant::now(), open: BTreeSet::new(), heard: HashMap::new() };
     let mut accepted = false;
     for step in data.chunks_exact(4).take(2_000) {
         accepted |= world.step([step[0], step[1], step[2], step[3]]);

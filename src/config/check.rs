@@ -158,15 +158,20 @@ impl Checker<'_> {
         }
     }
 
-    /// The pool holds at least three ports and none of the shared ones.
+    /// The pool holds at least three ports, and none that another part binds.
     fn port_range(&mut self) {
-        let media = &self.loaded.config.media;
+        let (media, viewers) = (&self.loaded.config.media, &self.loaded.config.viewers);
         let Some(PortRange { first, last }) = media.port_range else { return };
-        let shared = [media.video_port, media.rtcp_port, media.audio_port];
+        let taken = [
+            ("media.video_port", media.video_port),
+            ("media.rtcp_port", media.rtcp_port),
+            ("media.audio_port", media.audio_port),
+            ("viewers.udp_port", viewers.udp_port),
+        ];
         if u32::from(first).next_multiple_of(2) + 2 > u32::from(last) {
             self.wrong("media.port_range", "must hold an even port and the two above it".into());
-        } else if let Some(port) = shared.into_iter().find(|port| (first..=last).contains(port)) {
-            self.wrong("media.port_range", format!("must not hold {port}, which all cameras share"));
+        } else if let Some((key, port)) = taken.into_iter().find(|(_, port)| (first..=last).contains(port)) {
+            self.wrong("media.port_range", format!("must not hold port {port}, which is that of {key}"));
         }
     }
 }

@@ -140,9 +140,10 @@ impl Driver {
             Ok::<_, io::Error>([BatchSocket::new(video)?, BatchSocket::new(rtcp)?, BatchSocket::new(audio)?])
         };
         let entrances = std::iter::once(Entrance::Shared).chain((0..).map(Entrance::Own));
-        let doors = plans.iter().zip(entrances).map(|(plan, entrance)| {
-            [plan.video_rtp, plan.rtcp, plan.audio_rtp].map(|port| Door { entrance, port })
-        });
+        let doors = plans
+            .iter()
+            .zip(entrances)
+            .map(|(plan, entrance)| [plan.video_rtp, plan.rtcp, plan.audio_rtp].map(|port| Door { entrance, port }));
         Ok(Self {
             shared,
             sockets: ports.0.into_iter().map(served).collect::<io::Result<_>>()?,

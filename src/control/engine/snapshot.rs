@@ -5,7 +5,9 @@ use std::time::{Instant, SystemTime};
 use super::Engine;
 use super::streams::Stream;
 use crate::base::CameraId;
-use crate::control::info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
+use crate::control::info::{
+    Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo,
+};
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Media, State};
 

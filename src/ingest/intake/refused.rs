@@ -52,13 +52,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// A packet from `source` to our `port` was dropped.
-    pub(super) fn add(
-        &mut self,
-        key: (SocketAddr, u16),
-        reason: DropReason,
-        nearest: Option<StreamId>,
-        now: Instant,
-    ) {
+    pub(super) fn add(&mut self, key: (SocketAddr, u16), reason: DropReason, nearest: Option<StreamId>, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&key) {
             (entry.last, entry.reason, entry.nearest) = (now, reason, nearest);
             entry.packets += 1;

@@ -62,8 +62,7 @@ fn cname(compound: &[u8]) -> Option<&[u8]> {
     let mut rest = compound;
     loop {
         let header = rest.first_chunk::<4>()?;
-        let (block, behind) =
-            rest.split_at_checked(4 + 4 * usize::from(u16::from_be_bytes([header[2], header[3]])))?;
+        let (block, behind) = rest.split_at_checked(4 + 4 * usize::from(u16::from_be_bytes([header[2], header[3]])))?;
         if header[1] == SDES && header[0] & 0x1f > 0 {
             // The chunk: an SSRC, then items of type, length and text up to a zero.
             let mut items = block.get(8..)?;

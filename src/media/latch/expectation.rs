@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
-    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, Key, MEMORY, PIN_LIFE, RELATCH_SILENCE, RTCP_SILENCE, Slot,
-    Unlatched,
+    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, Key, MEMORY, PIN_LIFE, RELATCH_SILENCE,
+    RTCP_SILENCE, Slot, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::MediaKind;

@@ -23,6 +23,8 @@ mod expectation;
 mod strangers;
 
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
@@ -276,8 +278,8 @@ impl<K: Copy + Eq + Hash> Latch<K> {
     }
 
     /// A pinned source that was silent for longer has to be claimed again. NATs keep a mapping for 30 s at least.
-pub const PIN_LIFE: Duration = Duration::from_secs(20);
-/// Sources remembered that belong to nobody.
+    pub const PIN_LIFE: Duration = Duration::from_secs(20);
+    /// Sources remembered that belong to nobody.
     pub fn strangers(&self) -> usize {
         self.strangers.len()
     }

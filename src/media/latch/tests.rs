@@ -1,11 +1,9 @@
-//! Scenarios on virtual time, and cameras behind mixed addresses at random.
-
-use proptest::prelude::*;
+//! Scenarios on virtual time.
 
 use super::*;
 use crate::media::Ssrc;
 
-const SSRC: Ssrc = Ssrc(1_607_797_317);
+pub(super) const SSRC: Ssrc = Ssrc(1_607_797_317);
 const MS: u64 = 1;
 const SECOND: u64 = 1_000;
 
@@ -17,18 +15,18 @@ fn camera(number: u8) -> CameraId {
     format!("{number:032X}").parse().unwrap()
 }
 
-struct Scene {
-    latch: Latch<u8>,
-    now: Instant,
+pub(super) struct Scene {
+    pub(super) latch: Latch<u8>,
+    pub(super) now: Instant,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { latch: Latch::default(), now: Instant::now() }
     }
 
     /// Opens the stream of the camera of the same number.
-    fn open(&mut self, stream: u8, announced: Option<&str>) {
+    pub(super) fn open(&mut self, stream: u8, announced: Option<&str>) {
         self.open_at(stream, announced, Entrance::Shared);
     }
 
@@ -41,7 +39,7 @@ impl Scene {
         Expect { camera: camera(stream), announced, cname: format!("user{stream}@host"), entrance }
     }
 
-    fn close(&mut self, stream: u8) {
+    pub(super) fn close(&mut self, stream: u8) {
         self.latch.close(stream, self.now);
     }
 
@@ -154,7 +152,8 @@ fn a_second_camera_behind_the_same_address_waits_until_the_first_is_heard_beside
     s.open(2, None);
     assert_eq!(s.video("10.0.0.5:5000"), Err(Unlatched::Unconfirmed));
     s.run(600 * MS, &["10.0.0.5:4000"]);
-    let arrival = Arrival { source: addr("10.0.0.5:5000"), entrance: Entrance::Shared, slot: Slot::Video, clue: Clue::None };
+    let arrival =
+        Arrival { source: addr("10.0.0.5:5000"), entrance: Entrance::Shared, slot: Slot::Video, clue: Clue::None };
     let latched = s.latch.accept(&arrival, s.now).unwrap();
     assert_eq!((latched.stream, latched.new, latched.waited), (2, true, true));
     s.packet("10.0.0.5:4002", Slot::Audio).unwrap();
@@ -232,10 +231,14 @@ fn reports_of_two_cameras_behind_one_address_stay_unlatched_unless_a_clue_decide
         }
     }
     assert_eq!(s.packet("10.0.0.5:5001", Slot::Rtcp), Err(Unlatched::Ambiguous));
-    let report = |base: u32| Some(RtpClue { ssrc: SSRC, timestamp: base.wrapping_add((s.now - start).as_millis() as u32 * 90) });
+    let report =
+        |base: u32| Some(RtpClue { ssrc: SSRC, timestamp: base.wrapping_add((s.now - start).as_millis() as u32 * 90) });
     let clue = |cname, report| Clue::Rtcp(RtcpClue { cname, report });
-    let (same, named, clocked) =
-        (clue(Some(&b"camera"[..]), report(99_000_000)), clue(Some(&b"user1@host"[..]), None), clue(None, report(1 << 31)));
+    let (same, named, clocked) = (
+        clue(Some(&b"camera"[..]), report(99_000_000)),
+        clue(Some(&b"user1@host"[..]), None),
+        clue(None, report(1 << 31)),
+    );
     assert_eq!(s.arrive("10.0.0.5:5001", Entrance::Shared, Slot::Rtcp, same), Err(Unlatched::Ambiguous));
     assert_eq!(s.arrive("10.0.0.5:5001", Entrance::Shared, Slot::Rtcp, clocked), Ok(2));
     assert_eq!(s.arrive("10.0.0.5:4001", Entrance::Shared, Slot::Rtcp, named), Ok(1));
@@ -447,105 +450,4 @@ fn a_hundred_thousand_strangers_do_not_grow_the_table_nor_touch_a_stream() {
     }
     assert!(s.latch.strangers() <= MAX_STRANGERS, "{}", s.latch.strangers());
     assert_eq!(s.latch.pins().count(), 1);
-}
-
-/// A camera as the latch sees it: where it sends from, and since when it does.
-#[derive(Debug, Clone)]
-struct Sender {
-    ip: u8,
-    announced: bool,
-    port: u16,
-    sending: bool,
-    open: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Event {
-    Start(usize),
-    Stop(usize),
-    Reboot(usize),
-    Rebind(usize),
-    Pass(u64),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let who = 0..5usize;
-    prop_oneof![
-        who.clone().prop_map(Event::Start),
-        who.clone().prop_map(Event::Stop),
-        who.clone().prop_map(Event::Reboot),
-        who.prop_map(Event::Rebind),
-        (100..6_000u64).prop_map(Event::Pass),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
-
-    /// Every packet knows its camera. Opens do not wait here: ambiguity has to be survived without.
-    #[test]
-    fn no_packet_of_one_camera_is_ever_given_to_the_stream_of_another(
-        places in proptest::collection::vec((0..3u8, any::<bool>()), 5),
-        events in proptest::collection::vec(event(), 1..40),
-    ) {
-        let mut s = Scene::new();
-        let start = s.now;
-        let mut ports = 4_000u16;
-        let mut next_port = || { ports += 10; ports };
-        let mut senders: Vec<Sender> = places
-            .into_iter()
-            .map(|(ip, announced)| Sender { ip, announced, port: next_port(), sending: false, open: false })
-            .collect();
-        for event in events {
-            match event {
-                Event::Start(n) if !senders[n].open => {
-                    let ip = format!("10.0.0.{}", senders[n].ip);
-                    s.open(n as u8, senders[n].announced.then_some(&ip));
-                    (senders[n].open, senders[n].sending) = (true, true);
-                    s.now += Duration::from_millis(50);
-                }
-                Event::Stop(n) if senders[n].open => {
-                    s.close(n as u8);
-                    // The message to stop takes its time: one more round of packets.
-                    senders[n].open = false;
-                }
-                Event::Reboot(n) if senders[n].sending => {
-                    senders[n].sending = false;
-                    let others = senders.clone();
-                    round(&mut s, &others, start, 4_000)?;
-                    senders[n].port = next_port();
-                    senders[n].sending = senders[n].open;
-                }
-                Event::Rebind(n) => senders[n].port = next_port(),
-                Event::Pass(millis) => round(&mut s, &senders, start, millis)?,
-                _ => {}
-            }
-            round(&mut s, &senders, start, 100)?;
-            senders.iter_mut().for_each(|sender| sender.sending = sender.open);
-        }
-    }
-}
-
-/// Every camera sends its media for so long.
-fn round(s: &mut Scene, senders: &[Sender], start: Instant, millis: u64) -> Result<(), TestCaseError> {
-    for _ in 0..millis.div_ceil(50) {
-        for (n, sender) in senders.iter().enumerate().filter(|(_, sender)| sender.sending) {
-            let elapsed = (s.now - start).as_millis() as u32;
-            for (slot, offset, rate) in [(Slot::Video, 0, 90), (Slot::Rtcp, 1, 90), (Slot::Audio, 2, 48)] {
-                let timestamp = (n as u32).wrapping_mul(700_000_000).wrapping_add(elapsed * rate);
-                let clue = RtpClue { ssrc: SSRC, timestamp };
-                let clue = match slot {
-                    Slot::Rtcp => Clue::Rtcp(RtcpClue { cname: None, report: Some(clue) }),
-                    _ => Clue::Rtp(clue),
-                };
-                let from = SocketAddr::from(([10, 0, 0, sender.ip], sender.port + offset));
-                let arrival = Arrival { source: from, entrance: Entrance::Shared, slot, clue };
-                if let Ok(latched) = s.latch.accept(&arrival, s.now) {
-                    prop_assert_eq!(latched.stream, n as u8, "{:?} of camera {} from {}", slot, n, from);
-                }
-            }
-        }
-        s.now += Duration::from_millis(50);
-    }
-    Ok(())
 }
