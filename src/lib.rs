@@ -5,6 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | base | [`base`], [`telemetry`] |
+//! | store | [`store`], the file that outlives the process |
 //! | media core, sans-IO | [`media`] |
 //! | media io | [`webrtc`] below [`ingest`] and [`egress`] |
 //! | control | [`control`] |
@@ -14,6 +15,8 @@
 
 pub mod base;
 pub mod telemetry;
+
+pub mod store;
 
 pub mod media;
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
+#[path = "../fuzz/bodies/h264.rs"]
+mod h264;
 #[path = "../fuzz/bodies/latch.rs"]
 mod latch;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
@@ -18,6 +20,8 @@ mod mqtt_payload;
 mod offer;
 #[path = "../fuzz/bodies/play_sdp.rs"]
 mod play_sdp;
+#[path = "../fuzz/bodies/registry.rs"]
+mod registry;
 #[path = "../fuzz/bodies/rtcp.rs"]
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
@@ -73,6 +77,11 @@ fn latch_operations() {
 }
 
 #[test]
+fn video_packets() {
+    replay("h264", h264::run);
+}
+
+#[test]
 fn sdp_offers() {
     replay("offer", offer::run);
 }
@@ -100,6 +109,11 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn camera_registry_over_time() {
+    replay("registry", registry::run);
 }
 
 #[test]

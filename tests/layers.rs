@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("telemetry", &["base"]),
+    ("store", &["base"]),
     ("media", &["base", "!base::net", "!base::shutdown", "!base::udp"]),
     ("webrtc", &["base", "telemetry", "media"]),
     ("ingest", &["base", "telemetry", "media", "webrtc"]),
     ("egress", &["base", "telemetry", "media", "webrtc"]),
-    ("control", &["base", "telemetry", "media", "ingest", "egress"]),
+    ("control", &["base", "telemetry", "store", "media", "ingest", "egress"]),
     // Edges take what they show of ingest and egress from `control`, which re-exports it.
     ("mqtt", &["base", "telemetry", "control"]),
     ("http", &["base", "telemetry", "control"]),
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "base",
             "telemetry",
+            "store",
             "media",
             "webrtc",
             "ingest",
@@ -55,6 +57,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
+    (&["redb"], &["store"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.
@@ -525,6 +528,7 @@ fn neighbours_and_forbidden_details_are_found() {
         ("egress", "use crate::ingest::PortPlan;", "egress must not import crate::ingest::PortPlan"),
         ("http::views", "use crate::egress::ViewerStats;", "http must not import crate::egress::ViewerStats"),
         ("http", "use crate::mqtt::Link;", "http must not import crate::mqtt::Link"),
+        ("http", "use crate::store::Store;", "http must not import crate::store::Store"),
         ("signaling", "use crate::http::serve;", "signaling must not import crate::http::serve"),
         ("signaling", "use crate::egress::CloseReason;", "signaling must not import crate::egress::CloseReason"),
         ("sim", "use crate::control::Control;", "sim must not import crate::control::Control"),
@@ -553,6 +557,7 @@ fn foreign_engines_are_found_outside_their_folder() {
         ("control", "use rtc_crypto as c;", "rtc_crypto may be named in src/webrtc only"),
         ("app", "use axum::Router;", "axum may be named in src/http and src/signaling only"),
         ("app", "#[cfg(feature = \"x\")] use mqtt5::Broker;", "mqtt5 may be named in src/mqtt only"),
+        ("control", "use redb::Database;", "redb may be named in src/store only"),
         ("app", "use axum::{self};", "axum may be named in src/http and src/signaling only"),
         ("sim", "use rumqttc::{Client};", "rumqttc may be named in src/mqtt only"),
     ] {

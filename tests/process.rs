@@ -2,100 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::TcpListener;
 use std::time::Duration;
 
 use honeycast::base::Shutdown;
 use honeycast::mqtt::{Link, LinkSettings, LinkStatus, Message};
 use serde_json::Value;
+use support::PATIENCE;
+use support::service::{Service, honeycast, output, text};
 use tokio::sync::mpsc;
 
 const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
-/// Generous: it only ends a test that has failed already.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The binary in a folder of its own, with system-chosen ports on the loopback address and nothing inherited.
-fn honeycast(folder: &tempfile::TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_honeycast"));
-    command.args(arguments).current_dir(folder.path()).env_clear().stdin(Stdio::null());
-    let hosts = ["API_SERVER_HOST", "SIGNALING_SERVER_HOST", "DASHBOARD_SERVER_HOST", "MEDIA_HOST", "VIEWER_HOST"];
-    let ports = [
-        "API_SERVER_PORT",
-        "SIGNALING_SERVER_PORT",
-        "DASHBOARD_SERVER_PORT",
-        "VIEWER_UDP_PORT",
-        "CAMERA_RTP_VIDEO_PORT",
-        "CAMERA_RTCP_PORT",
-        "CAMERA_RTP_AUDIO_PORT",
-    ];
-    command.envs(hosts.map(|name| (name, "127.0.0.1"))).envs(ports.map(|name| (name, "0")));
-    command.envs([("MQTT_EMBEDDED", "true"), ("MQTT_EMBEDDED_BIND", "127.0.0.1:0")]);
-    command.envs(env.iter().copied());
-    command
-}
-
-fn output(arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    honeycast(&tempfile::tempdir().unwrap(), arguments, env).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A running service; killed with the value if it has not ended.
-struct Service {
-    child: Child,
-    addresses: Value,
-    _folder: tempfile::TempDir,
-}
-
-impl Service {
-    fn start(env: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut child =
-            honeycast(&folder, &["run"], env).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let Some(addresses) = line.strip_prefix("ready ").map(|json| serde_json::from_str(json).unwrap()) else {
-            panic!("not ready: {line:?} {}", text(&child.wait_with_output().unwrap().stderr));
-        };
-        Self { child, addresses, _folder: folder }
-    }
-
-    fn address(&self, name: &str) -> &str {
-        self.addresses[name].as_str().unwrap()
-    }
-
-    /// One request; the status code and the JSON body.
-    fn call(&self, method: &str, path: &str) -> (u16, Value) {
-        let mut socket = TcpStream::connect(self.address("api")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(socket, "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
-    }
-
-    /// Sends a signal and gives the exit status and the log.
-    fn end_by(mut self, signal: &str) -> (ExitStatus, String) {
-        let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
-        assert!(kill.success());
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap(), log)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Somebody at the broker who hears what the camera is told.
 struct Listener {
@@ -244,4 +164,68 @@ fn a_broker_that_is_not_there_does_not_keep_the_service_from_starting_or_ending(
     let (exit, log) = service.end_by("TERM");
     assert_eq!(exit.code(), Some(0), "{log}");
     assert!(!log.contains("not every part has ended in time"), "{log}");
+}
+
+#[test]
+fn names_and_what_cameras_said_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("honeycast.redb");
+    let env = [("CAMERA_STORE", file.to_str().unwrap())];
+    let camera = format!("/cameras/{CAMERA}");
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera).0, 404);
+    let (status, named) = service.call_with("PUT", &camera, r#"{"name": "Gate", "notes": "north side"}"#);
+    assert_eq!((status, &named["name"]), (200, &"Gate".into()));
+    let (exit, log) = service.end_by("TERM");
+    assert_eq!(exit.code(), Some(0), "{log}");
+    assert!(!log.contains("not every part has ended in time"), "{log}");
+
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera), (200, named.clone()));
+    // A crash costs no name either, as soon as the file has it.
+    let (_, renamed) = service.call_with("PUT", &camera, r#"{"name": "Door"}"#);
+    wait_until_saved(&service);
+    service.end_by("KILL");
+
+    let service = Service::start(&env);
+    assert_eq!(service.call("GET", &camera), (200, renamed));
+    assert_eq!(service.call("GET", "/health").1["camera_store"]["failed_writes"], 0);
+}
+
+fn wait_until_saved(service: &Service) {
+    let begun = std::time::Instant::now();
+    while service.call("GET", "/health").1["camera_store"]["unsaved"] == true {
+        assert!(begun.elapsed() < PATIENCE, "never saved");
+    }
+}
+
+#[test]
+fn a_camera_store_that_cannot_be_used_ends_the_start_with_1_and_names_key_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.redb");
+    std::fs::write(&damaged, "x".repeat(100_000)).unwrap();
+    let missing = folder.path().join("missing").join("honeycast.redb");
+    let locked = folder.path().join("locked.redb");
+    let _holder = Service::start(&[("CAMERA_STORE", locked.to_str().unwrap())]);
+    for (file, reason) in [(&damaged, "is damaged"), (&missing, "No such file"), (&locked, "open in another process")] {
+        let output = output(&["run"], &[("CAMERA_STORE", file.to_str().unwrap())]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("cameras.store: {}: ", file.display())), "{error}");
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&damaged).unwrap(), "x".repeat(100_000), "nothing is overwritten");
+}
+
+#[test]
+fn without_a_place_cameras_are_kept_in_memory_and_with_a_state_directory_there() {
+    let service = Service::start(&[]);
+    assert_eq!(service.call("GET", "/health").1["camera_store"], Value::Null);
+    let (_, log) = service.end_by("TERM");
+    assert!(log.contains("kept in memory only"), "{log}");
+
+    let state = tempfile::tempdir().unwrap();
+    let service = Service::start(&[("STATE_DIRECTORY", state.path().to_str().unwrap())]);
+    assert!(service.call("GET", "/health").1["camera_store"].is_object());
+    assert!(state.path().join("honeycast.redb").exists());
 }

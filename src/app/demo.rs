@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::service::{Service, StartError};
 use crate::base::{CameraId, Shutdown};
-use crate::config::{Config, Origin, Sources};
+use crate::config::{Config, Origin, STATE_DIRECTORY, Sources};
 use crate::control::StartOptions;
 use crate::sim::{Sim, SimSettings};
 
@@ -16,16 +16,22 @@ const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
 /// The broker is reached within this time, or the demo makes no sense.
 const BROKER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the demo sets where nobody has said otherwise: a broker of its own, on a port that is surely free, and
-/// a stream that does not end for want of viewers.
-pub(crate) const DEFAULTS: [(&str, &str); 3] =
-    [("mqtt.embedded", "true"), ("mqtt.embedded_bind", "127.0.0.1:0"), ("streams.idle_timeout", "0")];
+/// What the demo sets where nobody has said otherwise: a broker of its own, on a port that is surely free, a
+/// stream that does not end for want of viewers, and no trace on the disk.
+pub(crate) const DEFAULTS: [(&str, &str); 4] = [
+    ("mqtt.embedded", "true"),
+    ("mqtt.embedded_bind", "127.0.0.1:0"),
+    ("streams.idle_timeout", "0"),
+    ("cameras.store", "memory"),
+];
 
 /// Adds [`DEFAULTS`] to the flags, for those keys that no other source names.
 pub(crate) fn with_defaults(mut sources: Sources) -> Sources {
     let named: Vec<&str> = match crate::config::load(&sources) {
         Ok(loaded) => {
-            DEFAULTS.iter().map(|(key, _)| *key).filter(|key| *loaded.origin(key) != Origin::Default).collect()
+            // A state directory is given to every process of a unit; nobody named the demo by it.
+            let unnamed = [Origin::Default, Origin::Env(STATE_DIRECTORY.to_owned())];
+            DEFAULTS.iter().map(|(key, _)| *key).filter(|key| !unnamed.contains(loaded.origin(key))).collect()
         }
         // The next load reports what is wrong.
         Err(_) => Vec::new(),
@@ -114,6 +120,10 @@ mod tests {
         };
         let plain = loaded(&[]);
         assert!(plain.mqtt.embedded && plain.streams.idle_timeout.is_zero());
+        assert_eq!(plain.cameras.store.file(), None);
+        assert_eq!(loaded(&[("STATE_DIRECTORY", "/var/lib/honeycast")]).cameras.store.file(), None);
+        let named = loaded(&[("CAMERA_STORE", "demo.redb")]);
+        assert_eq!(named.cameras.store.file(), Some(std::path::Path::new("demo.redb")));
         assert_eq!(plain.mqtt.embedded_bind.to_string(), "127.0.0.1:0");
         let told = loaded(&[("MQTT_EMBEDDED", "false"), ("STREAM_IDLE_TIMEOUT", "7")]);
         assert!(!told.mqtt.embedded);

@@ -1,12 +1,16 @@
 //! The life of the process: start, announce, wait, stop.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::demo::DemoCamera;
 use super::service::{Addresses, Service, StartError};
 use crate::config::{Config, Loaded};
+
+/// `ready` waits no longer for the first attempt to reach the broker.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How the service ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
     let config = &loaded.config;
     let mut stop = StopSignal::new().map_err(StartError::Media)?;
     let mut service = Service::start(config).await?;
+    // A script that starts cameras as soon as we are ready should not be refused for a few milliseconds.
+    let _ = tokio::time::timeout(FIRST_ATTEMPT, service.broker_tried()).await;
     announce(config, service.addresses());
     let camera = match demo {
         true => Some(DemoCamera::start(config, &service).await?),

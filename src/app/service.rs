@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::base::{AllowedOrigins, Shutdown};
-use crate::config::{Config, NetworkConfig, ViewerConfig};
-use crate::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, Timing};
+use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
+use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, PageSettings};
+use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
 
@@ -43,6 +44,9 @@ pub enum StartError {
     /// The listeners' certificate cannot be used.
     #[error("tls.certificate, tls.key: {0}")]
     Certificate(io::Error),
+    /// The camera store cannot be used.
+    #[error("cameras.store: {0}")]
+    Store(String),
     /// The broker's settings cannot be used, or the embedded broker cannot run.
     #[error("mqtt: {0}")]
     Broker(String),
@@ -97,6 +101,7 @@ impl Service {
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let listeners = Listeners::bind(config)?;
+        let store = open_store(config.cameras.store.file()).await?;
         let core = Shutdown::new();
         // Whatever was started before an error ends with it.
         let guard = StopOnDrop(core.clone());
@@ -122,6 +127,7 @@ impl Service {
             camera_messages: messages_rx,
             commands,
             broker: broker.status.clone(),
+            store,
         };
         let control = control::start(control_settings(config), parts, &core);
 
@@ -148,13 +154,15 @@ impl Service {
             Arc::new(signaling::Counters::default()),
             edges.clone(),
         );
+        let transport = |make: fn(_) -> Transport| listeners.tls.clone().map_or(Transport::Plain, make);
         let servers = [
-            ("API", listeners.api, http::api_router(control.clone(), api.clone())),
-            ("signaling", listeners.signaling, signaling),
-            ("dashboard", listeners.dashboard, http::dashboard_router(api)),
+            // Scripts know the API as plain HTTP; pages that came by HTTPS may not call that.
+            ("API", listeners.api, http::api_router(control.clone(), api.clone()), transport(Transport::Either)),
+            ("signaling", listeners.signaling, signaling, transport(Transport::Tls)),
+            ("dashboard", listeners.dashboard, http::dashboard_router(api), transport(Transport::Tls)),
         ];
-        for (name, listener, router) in servers {
-            let server = http::serve(listener, router, listeners.tls.clone(), edges.clone());
+        for (name, listener, router, transport) in servers {
+            let server = http::serve(listener, router, transport, edges.clone());
             let failed = failed.clone();
             edges.spawn(async move {
                 if let Err(error) = server.await {
@@ -174,6 +182,18 @@ impl Service {
     /// The control plane.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
+    /// refused for a reason only.
+    pub async fn broker_tried(&self) {
+        let mut status = self.broker.status.clone();
+        if *status.borrow() == BrokerStatus::Connected {
+            return;
+        }
+        if status.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Resolves when messages can be published.
@@ -226,6 +246,19 @@ impl Drop for StopOnDrop {
     }
 }
 
+async fn open_store(file: Option<&Path>) -> Result<Option<CameraStore>, StartError> {
+    let Some(file) = file.map(Path::to_owned) else {
+        tracing::info!("what is known of cameras is kept in memory only: cameras.store names no file");
+        return Ok(None);
+    };
+    tracing::info!(file = %file.display(), "what is known of cameras is kept in a file");
+    let opened = tokio::task::spawn_blocking(move || CameraStore::open(&file)).await;
+    match opened {
+        Ok(store) => store.map(Some).map_err(|error| StartError::Store(error.to_string())),
+        Err(error) => Err(StartError::Store(error.to_string())),
+    }
+}
+
 fn egress_settings(config: &Config) -> EgressSettings {
     EgressSettings {
         advertise: advertised(&config.network, &config.viewers),
@@ -252,11 +285,15 @@ fn control_settings(config: &Config) -> Settings {
             keepalive_interval: streams.keepalive_interval,
             start_timeout: streams.start_timeout,
             idle_timeout: streams.idle_timeout,
+            give_up_after: streams.give_up_after,
         },
         max_viewers: config.viewers.max_per_stream as usize,
         max_streams: streams.max_streams as usize,
+        max_cameras: config.cameras.max_known as usize,
         start_idempotent: streams.start_idempotent,
+        start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
+        viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
             local_ip: config.network.local_ip(),
             external_ip: config.network.external_ip(),
@@ -282,9 +319,18 @@ fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
 }
 
 fn ice_servers(viewers: &ViewerConfig) -> Vec<IceServer> {
-    let stun = viewers.stun_server.clone().map(|url| IceServer { urls: vec![url], username: None, credential: None });
-    let turn = viewers.turn_url.clone().map(|url| IceServer {
-        urls: vec![url],
+    // `RTCPeerConnection` throws at a URL without its scheme.
+    let with_scheme = |scheme: &str, url: &String| {
+        let has_one = url.starts_with(&format!("{scheme}:")) || url.starts_with(&format!("{scheme}s:"));
+        vec![if has_one { url.clone() } else { format!("{scheme}:{url}") }]
+    };
+    let stun = viewers.stun_server.as_ref().map(|url| IceServer {
+        urls: with_scheme("stun", url),
+        username: None,
+        credential: None,
+    });
+    let turn = viewers.turn_url.as_ref().map(|url| IceServer {
+        urls: with_scheme("turn", url),
         username: viewers.turn_username.clone(),
         credential: viewers.turn_password.reveal().map(str::to_owned),
     });
@@ -297,6 +343,17 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn stun_and_turn_servers_have_their_scheme() {
+        let viewers = ViewerConfig {
+            stun_server: Some("stun.example:3478".into()),
+            turn_url: Some("turns:turn.example".into()),
+            ..Default::default()
+        };
+        let urls: Vec<_> = ice_servers(&viewers).into_iter().flat_map(|server| server.urls).collect();
+        assert_eq!(urls, ["stun:stun.example:3478", "turns:turn.example"]);
     }
 
     #[test]

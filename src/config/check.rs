@@ -11,6 +11,9 @@ use super::load::{Loaded, Problem};
 use super::setting::PortRange;
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 
+/// Each may take some KiB of memory, and `GET /cameras` answers with all of them.
+const MAX_KNOWN_CAMERAS: u32 = 100_000;
+
 pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     let mut checker = Checker { loaded, problems };
     checker.ports();
@@ -81,6 +84,19 @@ impl Checker<'_> {
         }
         if c.streams.start_timeout.is_zero() {
             self.wrong("streams.start_timeout", "must be more than 0".into());
+        }
+        for (key, url) in [("viewers.stun_server", &c.viewers.stun_server), ("viewers.turn_url", &c.viewers.turn_url)] {
+            if url.as_ref().is_some_and(|url| url.contains("//") || url.contains(char::is_whitespace)) {
+                self.wrong(key, "must look like stun:host:3478 or turn:host:3478".into());
+            }
+        }
+        if c.viewers.turn_url.is_some()
+            && (c.viewers.turn_username.is_none() || c.viewers.turn_password.reveal().is_none())
+        {
+            self.wrong("viewers.turn_url", "needs viewers.turn_username and viewers.turn_password".into());
+        }
+        if !(1..=MAX_KNOWN_CAMERAS).contains(&c.cameras.max_known) {
+            self.wrong("cameras.max_known", format!("must be 1 to {MAX_KNOWN_CAMERAS}"));
         }
         let topics = &c.mqtt.topics;
         for (key, text) in [

@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::keys::{KEYS, Key, by_path};
-use super::setting::Raw;
+use super::setting::{Raw, StorePlace};
 use super::tree::Config;
 use super::{check, dotenv};
 
 /// Names of the old service that mean nothing here, and what is said about each.
 const IGNORED: &[(&str, &str)] = &[("KURENTO_WS_URL", "there is no Kurento any more: the media engine is built in")];
+
+/// Set by systemd for a unit with `StateDirectory=`: folders for what outlives the process, with colons.
+pub(crate) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// The camera store in there.
+const STORE_NAME: &str = "honeycast.redb";
 
 /// Where values may come from.
 #[derive(Debug, Clone, Default)]
@@ -136,10 +141,11 @@ impl fmt::Display for Problems {
 /// [`Problems`] names every wrong key and where its value came from.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loader = Loader::default();
-    if let Some(file) = &sources.file {
-        loader.file(file);
-    }
     let dotenv = sources.dotenv.as_deref().map(|path| dotenv::read(path, &mut loader.problems)).unwrap_or_default();
+    let named = dotenv.get("HONEYCAST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(file) = sources.file.clone().or(named) {
+        loader.file(&file);
+    }
     loader.environment(&dotenv, Origin::DotEnv);
     loader.environment(&sources.env, Origin::Env);
     for (path, value, flag) in &sources.flags {
@@ -147,6 +153,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             loader.set(key, &Raw::Text(value.clone()), Origin::Flag(flag));
         }
     }
+    loader.state_directory(&sources.env);
     for (name, text) in IGNORED {
         if sources.env.contains_key(*name) || dotenv.contains_key(*name) {
             loader.notices.push(format!("{name} is ignored: {text}"));
@@ -184,6 +191,15 @@ impl Loader {
             if let Some((name, value)) = found {
                 self.set(key, &Raw::Text(value.clone()), origin(name.to_owned()));
             }
+        }
+    }
+
+    /// Who gives a folder for state wants it used, unless a place was named.
+    fn state_directory(&mut self, env: &BTreeMap<String, String>) {
+        let folder = env.get(STATE_DIRECTORY).and_then(|folders| folders.split(':').find(|path| !path.is_empty()));
+        if let (StorePlace::Unset, Some(folder)) = (&self.config.cameras.store, folder) {
+            self.config.cameras.store = StorePlace::File(Path::new(folder).join(STORE_NAME));
+            self.origins.insert("cameras.store", Origin::Env(STATE_DIRECTORY.to_owned()));
         }
     }
 

@@ -10,11 +10,12 @@ pub mod load;
 mod setting;
 mod tree;
 
+pub(crate) use load::STATE_DIRECTORY;
 pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
-pub use setting::{LocalNetworks, PortRange, Secret};
+pub use setting::{LocalNetworks, PortRange, Secret, StorePlace};
 pub use tree::{
-    ApiConfig, AuthConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig, StreamConfig,
-    TlsConfig, TopicConfig, ViewerConfig,
+    ApiConfig, AuthConfig, CameraConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig,
+    RembPolicy, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]

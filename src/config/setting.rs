@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::tree::RembPolicy;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// A value as it was found.
@@ -221,6 +222,49 @@ impl Setting for Secret {
     }
 }
 
+/// Where what is known of cameras is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StorePlace {
+    /// Nobody said: in the state directory that systemd gives, if there is one, else in memory only.
+    #[default]
+    Unset,
+    /// In memory only.
+    Memory,
+    /// In this file.
+    File(PathBuf),
+}
+
+impl StorePlace {
+    /// What stands for [`StorePlace::Memory`].
+    const MEMORY: &str = "memory";
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Unset | Self::Memory => None,
+            Self::File(path) => Some(path),
+        }
+    }
+}
+
+impl Setting for StorePlace {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        Ok(match raw.string()?.as_str() {
+            "" => Self::Unset,
+            Self::MEMORY => Self::Memory,
+            path => Self::File(path.into()),
+        })
+    }
+
+    fn show(&self) -> Value {
+        Value::String(match self {
+            Self::Unset => String::new(),
+            Self::Memory => Self::MEMORY.to_owned(),
+            Self::File(path) => path.display().to_string(),
+        })
+    }
+}
+
 /// First and last port of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
@@ -340,5 +384,19 @@ impl Setting for LogFormat {
 
     fn show(&self) -> Value {
         Value::String(if *self == Self::Json { "json" } else { "human" }.into())
+    }
+}
+
+impl Setting for RembPolicy {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw.string()?.to_ascii_lowercase().as_str() {
+            "camera" => Ok(Self::Camera),
+            "lowest-viewer" => Ok(Self::LowestViewer),
+            _ => Err("expected camera or lowest-viewer".into()),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::String(if *self == Self::Camera { "camera" } else { "lowest-viewer" }.into())
     }
 }

@@ -111,6 +111,22 @@ fn a_port_range_holds_a_triple_and_no_port_of_another_part() {
 }
 
 #[test]
+fn the_dotenv_file_may_name_the_configuration_file() {
+    let (folder, sources) = file("[api]\nport = 81\n");
+    let dotenv = folder.path().join(".env");
+    std::fs::write(&dotenv, format!("HONEYCAST_CONFIG={}\n", sources.file.unwrap().display())).unwrap();
+    let loaded = load(&Sources { dotenv: Some(dotenv), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config.api.port, 81);
+}
+
+#[test]
+fn a_turn_server_needs_its_user_and_urls_have_no_slashes() {
+    let all = problems(&env(&[("TURN_SERVER_URL", "turn:x"), ("STUN_SERVER", "https://x")]));
+    assert_eq!(all.len(), 2, "{all:?}");
+    load(&env(&[("TURN_SERVER_URL", "turn:x"), ("TURN_SERVER_USERNAME", "u"), ("TURN_SERVER_PASSWORD", "p")])).unwrap();
+}
+
+#[test]
 fn topics_that_no_camera_could_hear_are_wrong() {
     let all = problems(&env(&[
         ("MQTT_TOPIC_PLAY", "x/{camera_id}y"),
@@ -144,6 +160,26 @@ fn empty_variables_count_as_unset_and_kurento_is_ignored_with_a_notice() {
     let loaded = load(&env(&[("EXTERNAL_IP", ""), ("API_SERVER_PORT", ""), ("KURENTO_WS_URL", "ws://x")])).unwrap();
     assert_eq!(loaded.config, Config::default());
     assert!(loaded.notices[0].contains("KURENTO_WS_URL"));
+}
+
+#[test]
+fn the_camera_store_is_named_or_in_the_state_directory_or_nowhere() {
+    let store = |pairs: &[(&str, &str)]| load(&env(pairs)).unwrap().config.cameras.store;
+    let file = |path: &str| StorePlace::File(path.into());
+    assert_eq!(store(&[]), StorePlace::Unset);
+    let state = ("STATE_DIRECTORY", "/var/lib/honeycast:/var/lib/other");
+    assert_eq!(store(&[state]), file("/var/lib/honeycast/honeycast.redb"));
+    assert_eq!(store(&[state, ("CAMERA_STORE", "/data/cameras.redb")]), file("/data/cameras.redb"));
+    assert_eq!(store(&[state, ("CAMERA_STORE", "memory")]), StorePlace::Memory);
+    assert_eq!(store(&[("STATE_DIRECTORY", "")]), StorePlace::Unset);
+    // The shipped file names no place, and must not keep the state directory from being used.
+    let shipped = Sources { file: Some(shipped().to_owned()), ..env(&[state]) };
+    let loaded = load(&shipped).unwrap();
+    assert_eq!(loaded.config.cameras.store, file("/var/lib/honeycast/honeycast.redb"));
+    assert_eq!(loaded.origin("cameras.store").to_string(), "environment, STATE_DIRECTORY");
+    for wrong in ["0", "100001"] {
+        assert!(problems(&env(&[("MAX_KNOWN_CAMERAS", wrong)]))[0].contains("must be 1 to 100000"));
+    }
 }
 
 #[test]
@@ -181,4 +217,12 @@ fn a_missing_or_broken_file_is_named() {
     assert!(problems(&missing)[0].contains("/nowhere/honeycast.toml"));
     let (_folder, broken) = file("[api\n");
     assert!(problems(&broken)[0].contains("is not TOML"));
+}
+
+#[test]
+fn the_remb_policy_is_one_of_two_words() {
+    let camera = load(&env(&[("REMB_POLICY", "Camera")])).unwrap().config.media.remb_policy;
+    assert_eq!(camera, RembPolicy::Camera);
+    let wrong = problems(&env(&[("REMB_POLICY", "best-viewer")]));
+    assert!(wrong.len() == 1 && wrong[0].contains("camera or lowest-viewer"), "{wrong:?}");
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::setting::{LocalNetworks, PortRange, Secret};
+use super::setting::{LocalNetworks, PortRange, Secret, StorePlace};
 use crate::base::net::default_route_address;
 use crate::telemetry::{LogConfig, LogFilter, LogFormat};
 
@@ -27,6 +27,8 @@ pub struct Config {
     pub viewers: ViewerConfig,
     /// Life of a stream.
     pub streams: StreamConfig,
+    /// What is remembered of cameras.
+    pub cameras: CameraConfig,
     /// Certificate of the listeners.
     pub tls: TlsConfig,
     /// Who may do what.
@@ -156,8 +158,20 @@ pub struct MediaConfig {
     pub min_bandwidth: u32,
     /// Highest REMB in kbit/s (`MAX_VIDEO_RECV_BANDWIDTH`).
     pub max_bandwidth: u32,
+    /// Whose bandwidth decides between the two (`REMB_POLICY`).
+    pub remb_policy: RembPolicy,
     /// RTCP to cameras; off only to test what a camera does without.
     pub feedback: bool,
+}
+
+/// What a camera's bitrate follows, besides the path from the camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RembPolicy {
+    /// Nothing else.
+    Camera,
+    /// The viewer on the worst path, but never below the lowest bandwidth.
+    #[default]
+    LowestViewer,
 }
 
 /// Browser side.
@@ -190,10 +204,23 @@ pub struct StreamConfig {
     pub start_timeout: Duration,
     /// Without viewers until it stops by itself; 0 never (`STREAM_IDLE_TIMEOUT`).
     pub idle_timeout: Duration,
+    /// Silence of a camera until its stream is given up; 0 never (`STREAM_GIVE_UP_AFTER`).
+    pub give_up_after: Duration,
+    /// Whether viewers start streams (`START_ON_DEMAND`).
+    pub start_on_demand: bool,
     /// Whether starting a running stream succeeds (`START_IDEMPOTENT`).
     pub start_idempotent: bool,
     /// Streams at once.
     pub max_streams: u32,
+}
+
+/// What is remembered of cameras.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraConfig {
+    /// File that keeps it across restarts (`CAMERA_STORE`).
+    pub store: StorePlace,
+    /// Cameras remembered (`MAX_KNOWN_CAMERAS`).
+    pub max_known: u32,
 }
 
 /// Certificate of the API, signaling and dashboard listeners.
@@ -283,6 +310,7 @@ impl Default for MediaConfig {
             port_range: None,
             min_bandwidth: 500,
             max_bandwidth: 5_000,
+            remb_policy: RembPolicy::default(),
             feedback: true,
         }
     }
@@ -309,9 +337,17 @@ impl Default for StreamConfig {
             keepalive_interval: Duration::from_secs(4),
             start_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            give_up_after: Duration::from_secs(300),
+            start_on_demand: false,
             start_idempotent: false,
             max_streams: 1_000,
         }
+    }
+}
+
+impl Default for CameraConfig {
+    fn default() -> Self {
+        Self { store: StorePlace::Unset, max_known: 1_000 }
     }
 }
 

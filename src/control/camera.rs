@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::base::CameraId;
@@ -15,6 +16,8 @@ pub struct CameraMessage {
     pub camera: CameraId,
     /// What it said.
     pub content: CameraContent,
+    /// The broker had kept it: it was said at some time before we subscribed.
+    pub retained: bool,
 }
 
 /// The kinds of message that cameras send.
@@ -62,14 +65,28 @@ pub enum CameraContent {
     },
 }
 
+impl CameraContent {
+    /// The address that the camera names as its own.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Connection { ip, .. } | Self::Status { ip, .. } => *ip,
+            Self::Activity { .. } => None,
+        }
+    }
+}
+
 /// What a camera says about itself when it connects.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Device {
     /// Version of its firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub software_version: Option<String>,
     /// Version of its board.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hardware_version: Option<String>,
     /// Serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub serial_number: Option<String>,
 }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::cameras::{CameraInfo, LabelError};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
+use super::label::LabelChange;
 use super::session::State;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::{Candidate, CloseReason};
@@ -21,6 +23,18 @@ pub(super) const REQUEST_QUEUE: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Control {
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) start_on_demand: bool,
+}
+
+/// Who wants to watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewViewer {
+    /// The stream that the page believes to run.
+    pub stream_id: String,
+    /// SDP offer.
+    pub offer: String,
+    /// The viewer that makes room for this one, if this one is accepted.
+    pub replaces: Option<ViewerId>,
 }
 
 /// How a stream is to be started.
@@ -115,6 +129,9 @@ pub enum AddViewerError {
     /// The media engine is down or overloaded.
     #[error("{0}")]
     Media(String),
+    /// The stream was to be started for this viewer, and could not be.
+    #[error(transparent)]
+    Start(StartError),
     /// See [`Unavailable`].
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -171,8 +188,11 @@ pub(super) enum Request {
     Viewers { camera: Option<CameraId>, reply: Reply<Vec<ViewerInfo>> },
     Sources { reply: Reply<Sources> },
     Health { reply: Reply<Health> },
-    AddViewer { camera: CameraId, stream: String, offer: String, reply: Reply<Result<ViewerHandle, AddViewerError>> },
+    AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
+    Cameras { reply: Reply<Vec<CameraInfo>> },
+    Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
+    Label { camera: CameraId, change: LabelChange, reply: Reply<Result<CameraInfo, LabelError>> },
 }
 
 impl Control {
@@ -249,19 +269,25 @@ impl Control {
         self.ask(|reply| Request::Health { reply }).await
     }
 
-    /// Accepts a viewer of the stream `stream_id` of `camera`.
+    /// Accepts a viewer of a camera's running stream. With `start_on_demand` the stream is started first if
+    /// none runs, and the viewer waits for the broker's acknowledgement.
     ///
     /// # Errors
     ///
-    /// [`AddViewerError`], at the latest after [`ANSWER_WITHIN`].
-    pub async fn add_viewer(
-        &self,
-        camera: CameraId,
-        stream_id: &str,
-        offer: String,
-    ) -> Result<ViewerHandle, AddViewerError> {
-        let stream = stream_id.to_owned();
-        self.ask(|reply| Request::AddViewer { camera, stream, offer, reply }).await?
+    /// [`AddViewerError`], at the latest after [`ANSWER_WITHIN`], twice that where a stream is started. The
+    /// viewer to be replaced lives on then.
+    pub async fn add_viewer(&self, camera: CameraId, viewer: NewViewer) -> Result<ViewerHandle, AddViewerError> {
+        let added = self.ask(|reply| Request::AddViewer { camera, viewer: viewer.clone(), reply }).await?;
+        if !self.start_on_demand || !matches!(added, Err(AddViewerError::NoStream(_))) {
+            return added;
+        }
+        tracing::info!(%camera, "a viewer starts the stream");
+        match self.start_stream(camera, StartOptions::default()).await {
+            // Somebody else was faster.
+            Ok(_) | Err(StartError::AlreadyActive { .. }) => {}
+            Err(error) => return Err(AddViewerError::Start(error)),
+        }
+        self.ask(|reply| Request::AddViewer { camera, viewer, reply }).await?
     }
 
     /// Ends a viewer; `false` if there is no such viewer.
@@ -273,7 +299,7 @@ impl Control {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let answered = async {
             self.requests.send(request(reply)).await.map_err(|_| Unavailable::Stopped)?;

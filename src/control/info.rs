@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::cameras::StoreInfo;
 use super::registry::CameraFacts;
 use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
@@ -142,4 +143,6 @@ pub struct Health {
     pub cameras_known: usize,
     /// Those that are connected to the broker.
     pub cameras_online: usize,
+    /// Where cameras are kept across restarts; `None` for in memory only.
+    pub camera_store: Option<StoreInfo>,
 }

@@ -18,6 +18,8 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn request_keyframe(&self, stream: StreamId);
     /// See [`IngestHandle::expect_source`].
     fn expect_source(&self, stream: StreamId, ip: IpAddr);
+    /// See [`IngestHandle::set_viewer_limit`].
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>);
     /// See [`IngestHandle::stats`].
     fn stats(&self, stream: StreamId) -> Option<IngestStats>;
     /// See [`IngestHandle::refused_sources`].
@@ -55,6 +57,10 @@ impl Ingest for IngestHandle {
 
     fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.expect_source(stream, ip);
+    }
+
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.set_viewer_limit(stream, bits_per_second);
     }
 
     fn stats(&self, stream: StreamId) -> Option<IngestStats> {

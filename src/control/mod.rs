@@ -3,31 +3,39 @@
 
 pub mod address;
 pub mod camera;
+pub mod cameras;
 pub mod info;
 pub mod keepalive;
+pub mod label;
 pub mod media_io;
 pub mod play;
+pub mod record;
 pub mod registry;
 pub mod session;
 pub mod settings;
 
 mod engine;
 mod handle;
+mod unsaved;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use address::AddressRule;
 pub use camera::{CameraCommand, CameraContent, CameraMessage, CommandKind};
+pub use cameras::{CameraInfo, CameraStore, LabelError, StoreInfo};
 pub use engine::{Parts, start};
 pub use handle::{
-    ANSWER_WITHIN, AddViewerError, Control, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError, Unavailable,
-    ViewerHandle,
+    ANSWER_WITHIN, AddViewerError, Control, NewViewer, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError,
+    Unavailable, ViewerHandle,
 };
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
+pub use label::{InvalidLabel, LabelChange};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{Candidate, CloseReason, ViewerStats};
-pub use crate::ingest::{DropReason, IngestStats, RefusedSource, TrackStats};
+pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
+pub use crate::media::doctor::CodecReport;
+pub use crate::media::reorder::ReorderCounters;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! starting ──play acknowledged──▶ active ──stop──▶ stopping ──▶ stopped
-//!     └──────── play failed ────────┴── no media in time ──▶ error
+//!     └──────── play failed ────────┴── no media in time, or silence for too long ──▶ error
 //! ```
 
 use std::time::{Duration, Instant};
@@ -131,6 +131,9 @@ pub struct Timing {
     pub start_timeout: Duration,
     /// Without viewers until the session stops by itself (`STREAM_IDLE_TIMEOUT`); zero means never.
     pub idle_timeout: Duration,
+    /// Silence of a camera that has sent before until the session is given up (`STREAM_GIVE_UP_AFTER`); zero
+    /// means never.
+    pub give_up_after: Duration,
 }
 
 /// One session of one camera.
@@ -230,7 +233,7 @@ impl Session {
         match self.state {
             State::Starting | State::Active => [
                 self.keepalive.poll_at(),
-                (self.media == Media::Waiting).then_some(self.media_deadline),
+                self.give_up_at(),
                 self.replay_at.filter(|_| self.state == State::Active && !self.play_in_flight),
                 self.idle_deadline(),
             ]
@@ -313,6 +316,18 @@ impl Session {
 
     fn idle_deadline(&self) -> Option<Instant> {
         self.idle_since.filter(|_| !self.timing.idle_timeout.is_zero()).map(|since| since + self.timing.idle_timeout)
+    }
+
+    /// End of the patience with a silent camera.
+    fn give_up_at(&self) -> Option<Instant> {
+        match self.media {
+            Media::Waiting => Some(self.media_deadline),
+            Media::Stalled(since) if !self.timing.give_up_after.is_zero() => {
+                // It gets its chance even if it came back at the last moment.
+                Some((since + self.timing.give_up_after).max(self.media_deadline))
+            }
+            Media::Stalled(_) | Media::Flowing => None,
+        }
     }
 
     fn note_error(&mut self, reason: &str) {
@@ -422,7 +437,7 @@ impl Session {
         if self.state == State::Stopping && self.stop_deadline.is_some_and(|at| at <= now) {
             self.end(now, State::Stopped, actions);
         }
-        if self.is_running() && self.media == Media::Waiting && self.media_deadline <= now {
+        if self.is_running() && self.give_up_at().is_some_and(|at| at <= now) {
             self.give_up(now, actions);
         }
         if self.is_running() && self.idle_deadline().is_some_and(|at| at <= now) {
@@ -448,6 +463,10 @@ impl Session {
     fn give_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let seconds = self.timing.start_timeout.as_secs();
         let reason = match (self.state, self.ports) {
+            _ if let Media::Stalled(since) = self.media => {
+                let silence = now.saturating_duration_since(since).as_secs();
+                format!("camera fell silent: no RTP packet for {silence} s, although play was sent again")
+            }
             (State::Active, Some(ports)) => format!(
                 "camera never answered play: no RTP packet on UDP {}/{} within {seconds} s",
                 ports.video_rtp, ports.audio_rtp

@@ -6,6 +6,7 @@ const TIMING: Timing = Timing {
     keepalive_interval: Duration::from_secs(4),
     start_timeout: Duration::from_secs(30),
     idle_timeout: Duration::from_secs(300),
+    give_up_after: Duration::ZERO,
 };
 const PLAY: Action = Action::Publish(Command::Play);
 const STOP: Action = Action::Publish(Command::Stop);
@@ -217,6 +218,41 @@ fn ten_seconds_of_silence_bring_play_again_with_growing_gaps() {
     assert_eq!(scene.times(&PLAY), [0.0, 107.0, 117.0, 137.0, 177.0, 237.0, 297.0]);
     assert_eq!(scene.session.state(), State::Active, "viewers stay");
     assert_eq!(scene.session.active_reason(), Some(ActiveReason::Media));
+}
+
+#[test]
+fn a_camera_that_stays_silent_is_given_up_with_the_reason_and_told_to_stop() {
+    let mut scene = Scene::new(Timing { give_up_after: seconds(120), ..TIMING });
+    scene.input(Input::Opened(Ok(PORTS)));
+    scene.input(Input::MediaFlows);
+    scene.input(Input::Viewers(1));
+    scene.advance(seconds(50));
+    scene.input(Input::MediaStalled(seconds(3)));
+    scene.advance(seconds(116));
+    assert_eq!(scene.session.state(), State::Active);
+    scene.advance(seconds(1));
+    assert_eq!(scene.session.state(), State::Error);
+    let reason = scene.session.error().unwrap();
+    assert_eq!(reason, "camera fell silent: no RTP packet for 120 s, although play was sent again");
+    assert_eq!(scene.times(&STOP), [167.0]);
+    assert!(scene.did(&Action::Release(EndCause::Failed)), "viewers are told");
+    assert_eq!(scene.session.poll_at(), None);
+}
+
+#[test]
+fn a_silent_camera_that_connects_at_the_last_moment_gets_its_chance() {
+    let mut scene = Scene::new(Timing { give_up_after: seconds(60), ..TIMING });
+    scene.input(Input::Opened(Ok(PORTS)));
+    scene.input(Input::MediaFlows);
+    scene.advance(seconds(10));
+    scene.input(Input::MediaStalled(seconds(3)));
+    scene.advance(seconds(56));
+    scene.input(Input::CameraConnected);
+    scene.advance(seconds(9));
+    assert_eq!(scene.session.state(), State::Active);
+    scene.input(Input::MediaFlows);
+    scene.advance(seconds(100));
+    assert_eq!(scene.session.state(), State::Active);
 }
 
 #[test]

@@ -12,10 +12,18 @@ pub struct Settings {
     pub max_viewers: usize,
     /// Streams at once. Camera ids come from outside, so there has to be an end.
     pub max_streams: usize,
+    /// Cameras remembered (`MAX_KNOWN_CAMERAS`), for the same reason.
+    pub max_cameras: usize,
     /// Whether a start of a running stream succeeds (`START_IDEMPOTENT`).
     pub start_idempotent: bool,
+    /// Whether a viewer starts a camera's stream that does not run (`START_ON_DEMAND`). The stream id that a
+    /// viewer names counts for nothing then.
+    pub start_on_demand: bool,
     /// Lowest and highest REMB value towards cameras, in kbit/s.
     pub bandwidth_kbit: (u32, u32),
+    /// Whether a viewer on a bad path lowers the REMB within that range for all; otherwise only the camera's own
+    /// path does.
+    pub viewers_lower_remb: bool,
     /// Which address cameras send to.
     pub address: AddressRule,
 }

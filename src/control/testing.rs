@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::address::AddressRule;
 use super::camera::{CameraCommand, CameraContent, CameraMessage, CommandKind, Device};
+use super::cameras::CameraStore;
 use super::media_io::{Egress, Ingest};
 use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
-use super::{Control, Parts, start};
+use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{DropReason, IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
@@ -30,6 +31,7 @@ pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
     Keyframe(StreamId),
+    ViewerLimit(StreamId, Option<u64>),
     Expect(StreamId, IpAddr),
     OpenEgress(StreamId),
     CloseEgress(StreamId, CloseReason),
@@ -121,6 +123,10 @@ impl Ingest for FakeIngest {
         self.0.record(Call::Expect(stream, ip));
     }
 
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.0.record(Call::ViewerLimit(stream, bits_per_second));
+    }
+
     fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
         self.0.stats.lock().unwrap().clone()
     }
@@ -189,11 +195,15 @@ pub(crate) fn settings() -> Settings {
             keepalive_interval: Duration::from_secs(4),
             start_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            give_up_after: Duration::ZERO,
         },
         max_viewers: 10,
         max_streams: 100,
+        max_cameras: 100,
         start_idempotent: false,
+        start_on_demand: false,
         bandwidth_kbit: (500, 5000),
+        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "192.168.1.10".parse().unwrap(),
             external_ip: "203.0.113.7".parse().unwrap(),
@@ -208,6 +218,10 @@ impl Rig {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::with_store(settings, None)
+    }
+
+    pub(crate) fn with_store(settings: Settings, store: Option<CameraStore>) -> Self {
         let world = World::new();
         let shutdown = Shutdown::new();
         let (ingest_events, ingest_rx) = mpsc::channel(64);
@@ -224,6 +238,7 @@ impl Rig {
             camera_messages: cameras_rx,
             commands,
             broker: broker_rx,
+            store,
         };
         let control = start(settings, parts, &shutdown);
         Self { control, world, shutdown, ingest_events, egress_events, camera_messages, broker_status }
@@ -235,6 +250,19 @@ impl Rig {
         let source = "10.0.0.5:40000".parse().unwrap();
         self.ingest(IngestEvent::MediaStarted { stream: started.stream_id, source }).await;
         started.stream_id
+    }
+
+    pub(crate) async fn add_viewer(&self, stream: impl ToString) -> Result<ViewerHandle, AddViewerError> {
+        self.replace_viewer(stream, None).await
+    }
+
+    pub(crate) async fn replace_viewer(
+        &self,
+        stream: impl ToString,
+        replaces: Option<ViewerId>,
+    ) -> Result<ViewerHandle, AddViewerError> {
+        let new = NewViewer { stream_id: stream.to_string(), offer: "v=0 offer".into(), replaces };
+        self.control.add_viewer(camera(), new).await
     }
 
     /// Reports an event and waits until the control task has taken it.
@@ -255,12 +283,12 @@ impl Rig {
             ip: ip.map(|ip| ip.parse().unwrap()),
             device: Device::default(),
         };
-        self.camera_messages.send(CameraMessage { camera: camera(), content }).await.unwrap();
+        self.camera_messages.send(CameraMessage { camera: camera(), content, retained: false }).await.unwrap();
         self.settle().await;
     }
 
     /// Waits until all events that were sent have been taken.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         while self.ingest_events.capacity() < 64
             || self.egress_events.capacity() < 64
             || self.camera_messages.capacity() < 64

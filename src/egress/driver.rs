@@ -1,14 +1,15 @@
 //! The task that owns the viewer port: datagrams to sessions, their answers back, bounded work per turn.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
 use super::handle::EgressEvent;
 use super::sessions::{Action, Sessions};
-use super::shard::ShardInbox;
+use super::shard::{Command, ShardInbox};
 use crate::base::Shutdown;
 use crate::base::time::ntp64;
 use crate::base::udp::{BatchReceiver, BatchSocket, Datagram};
@@ -40,8 +41,12 @@ pub(super) struct Driver {
     events: mpsc::Sender<EgressEvent>,
     /// Events that control has no room for yet; as many as there are viewers, plus their PLIs.
     pending: Vec<EgressEvent>,
+    /// Commands that a shard has no room for yet, in their order: as many as there are viewers and streams.
+    unsent: Vec<VecDeque<Command>>,
 }
 
+/// A shard whose queue was full is asked again after this time.
+const RETRY: Duration = Duration::from_millis(5);
 /// Wishes for keyframes are dropped beyond this many pending events; ends of viewers never are.
 const MAX_PENDING_WISHES: usize = 1_024;
 
@@ -55,6 +60,7 @@ impl Driver {
         Ok(Self {
             shared,
             socket: BatchSocket::new(socket)?,
+            unsent: shards.iter().map(|_| VecDeque::new()).collect(),
             shards,
             receiver: BatchReceiver::default(),
             received: Vec::new(),
@@ -65,7 +71,8 @@ impl Driver {
 
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let deadline = self.shared.lock().poll_timeout();
+            let retry = self.unsent.iter().any(|queue| !queue.is_empty()).then(|| Instant::now() + RETRY);
+            let deadline = self.shared.lock().poll_timeout().into_iter().chain(retry).min();
             let timer = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -85,12 +92,40 @@ impl Driver {
         // What handles left behind: goodbyes of the last viewers.
         self.turn();
         for shard in self.shards.iter() {
-            shard.command(super::shard::Command::Stop);
+            let mut stop = shard.command(Command::Stop);
+            // The shard empties its queue all the time.
+            while let Err(command) = stop {
+                tokio::task::yield_now().await;
+                stop = shard.command(command);
+            }
+        }
+    }
+
+    /// Hands a command to a shard, or keeps it until there is room. NACKs and PLIs are dropped then.
+    fn command(&mut self, index: usize, command: Command) {
+        let queue = &mut self.unsent[index];
+        let refused = if queue.is_empty() { self.shards[index].command(command) } else { Err(command) };
+        if let Err(command) = refused
+            && !matches!(command, Command::Retransmit(..) | Command::Restart(_))
+        {
+            queue.push_back(command);
+        }
+    }
+
+    fn retry_commands(&mut self) {
+        for (shard, queue) in self.shards.iter().zip(&mut self.unsent) {
+            while let Some(command) = queue.pop_front() {
+                if let Err(command) = shard.command(command) {
+                    queue.push_front(command);
+                    break;
+                }
+            }
         }
     }
 
     fn turn(&mut self) {
         let (now, ntp_short) = (Instant::now(), (ntp64(SystemTime::now()) >> 16) as u32);
+        self.retry_commands();
         let mut actions = Vec::new();
         {
             let mut sessions = self.shared.lock();
@@ -105,7 +140,7 @@ impl Driver {
             match action {
                 // A full socket buffer loses the datagram; STUN and DTLS repeat theirs.
                 Action::Send { path, datagram } => drop(self.socket.try_send(path.remote, path.local, &datagram)),
-                Action::Shard(index, command) => drop(self.shards[index].command(command)),
+                Action::Shard(index, command) => self.command(index, command),
             }
         }
         let sent = self.pending.iter().take_while(|event| self.events.try_send((*event).clone()).is_ok()).count();

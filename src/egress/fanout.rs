@@ -2,10 +2,10 @@
 //!
 //! Single-threaded and free of sockets and clocks, so that benches and tests drive it as the shard does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::viewer::{NewViewer, Path, RunSink, ViewerOut};
 use crate::base::{StreamId, ViewerId};
@@ -15,11 +15,21 @@ use crate::media::{ClockPoint, Frame, MediaKind, SeqNo, Ssrc};
 /// Packets remembered for retransmission: about 4 s of video at 2 Mbit/s, 5 s of sound.
 const RING_PACKETS: [usize; 2] = [1_024, 256];
 
+/// Replays share this many packets per [`REPLAY_TURN`]: with 1,200 bytes about 600 Mbit/s, so that a group of
+/// 1,000 packets takes 16 ms and a burst of viewers cannot push live packets out of the socket's buffer.
+const REPLAY_PACKETS: usize = 64;
+const REPLAY_TURN: Duration = Duration::from_millis(1);
+/// The socket's buffer was full: it gets this long to drain.
+const REPLAY_PAUSE: Duration = Duration::from_millis(4);
+
 /// Streams and viewers of one shard.
 #[derive(Default)]
 pub struct Fanout {
     streams: HashMap<StreamId, StreamOut>,
     watching: HashMap<ViewerId, StreamId>,
+    /// Viewers with a backlog, in turn. One that has left is passed over.
+    replaying: VecDeque<ViewerId>,
+    next_replay: Option<Instant>,
     /// Scratch for the run being built.
     run: Vec<u8>,
 }
@@ -59,13 +69,18 @@ impl Fanout {
         }
     }
 
-    /// Adds a viewer and shows it the group of pictures at once.
+    /// Adds a viewer and begins to show it the group of pictures.
     pub fn add_viewer(&mut self, new: NewViewer, now: Instant, sink: &mut impl RunSink) {
         let Some(stream) = self.streams.get_mut(&new.stream) else { return };
-        self.watching.insert(new.viewer, new.stream);
+        let id = new.viewer;
+        self.watching.insert(id, new.stream);
         let mut viewer = ViewerOut::new(new, now);
-        viewer.start(&stream.gop, now, &mut self.run, sink);
+        let replays = viewer.start(&stream.gop, now);
         stream.viewers.push(viewer);
+        if replays {
+            self.replaying.push_back(id);
+            self.replay(now, sink);
+        }
     }
 
     /// Forgets a viewer.
@@ -83,11 +98,46 @@ impl Fanout {
         }
     }
 
-    /// The viewer lost its picture: shows it the group of pictures again, at most once a second.
+    /// The viewer lost its picture: shows it the group of pictures again, at most once a second and within
+    /// reason.
     pub fn restart_viewer(&mut self, viewer: ViewerId, now: Instant, sink: &mut impl RunSink) {
-        if let Some((out, stream, run)) = self.find(viewer) {
-            out.start(stream.gop, now, run, sink);
+        if self.find(viewer).is_some_and(|(out, stream, _)| out.start(stream.gop, now)) {
+            self.replaying.push_back(viewer);
+            self.replay(now, sink);
         }
+    }
+
+    /// Goes on with the replays, if their time has come. Viewers take turns.
+    pub fn replay(&mut self, now: Instant, sink: &mut impl RunSink) {
+        if self.replaying.is_empty() || self.next_replay.is_some_and(|next| now < next) {
+            return;
+        }
+        let mut budget = REPLAY_PACKETS;
+        let mut pause = REPLAY_TURN;
+        while budget > 0
+            && let Some(viewer) = self.replaying.pop_front()
+        {
+            let Some((out, _, run)) = self.find(viewer) else { continue };
+            // No viewer takes a whole turn while others wait.
+            let mut share = budget.min(REPLAY_PACKETS / 2);
+            let before = share;
+            match out.send_backlog(&mut share, run, sink) {
+                Ok(true) => self.replaying.push_back(viewer),
+                Ok(false) => {}
+                Err(_) => {
+                    self.replaying.push_back(viewer);
+                    pause = REPLAY_PAUSE;
+                    break;
+                }
+            }
+            budget -= before - share;
+        }
+        self.next_replay = Some(now + pause);
+    }
+
+    /// When [`Self::replay`] has something to do.
+    pub fn next_replay(&self) -> Option<Instant> {
+        self.next_replay.filter(|_| !self.replaying.is_empty())
     }
 
     /// The viewer misses packets of the source `ssrc`.

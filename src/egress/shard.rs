@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,8 +16,7 @@ use crate::media::{Frame, FrameSink, SeqNo, Ssrc};
 /// Frames that may wait for a shard: more than a second of 200 cameras. When full, the newest is dropped
 /// and counted; viewers see it as loss.
 const FRAME_QUEUE: usize = 8_192;
-/// Commands that may wait. When full, a new viewer is refused and a NACK is dropped; ends of viewers and
-/// streams are seen by their flags.
+/// Commands that may wait. When full, the sender keeps them, but for NACKs and PLIs, which browsers repeat.
 const COMMAND_QUEUE: usize = 4_096;
 /// Sender reports and closed viewers are looked after this often.
 const TICK: Duration = Duration::from_millis(200);
@@ -43,11 +42,19 @@ pub(super) struct ShardInbox {
 }
 
 impl ShardInbox {
-    /// Returns whether the command was taken.
-    pub(super) fn command(&self, command: Command) -> bool {
-        let taken = self.commands.try_send(command).is_ok();
+    /// Hands a command over.
+    ///
+    /// # Errors
+    ///
+    /// The command, when the queue is full.
+    pub(super) fn command(&self, command: Command) -> Result<(), Command> {
+        let taken = self.commands.try_send(command);
         self.thread.unpark();
-        taken
+        match taken {
+            Err(TrySendError::Full(command)) => Err(command),
+            // A shard that has ended needs nothing any more.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
     }
 
     fn frame(&self, stream: StreamId, frame: Arc<Frame>) {
@@ -108,13 +115,19 @@ fn run(frames: &Receiver<(StreamId, Arc<Frame>)>, commands: &Receiver<Command>, 
             fanout.on_frame(stream, &frame, Instant::now(), sink);
         }
         let now = Instant::now();
+        fanout.replay(now, sink);
         if now >= next_tick {
             fanout.tick(now, SystemTime::now(), sink);
             next_tick = now + TICK;
         }
         if idle {
+            let wake = fanout.next_replay().map_or(next_tick, |replay| replay.min(next_tick));
             // A queue that filled since it was looked at has left an unpark token: this returns at once.
-            if fanout.has_viewers() { thread::park_timeout(next_tick - now) } else { thread::park() }
+            if fanout.has_viewers() {
+                thread::park_timeout(wake.saturating_duration_since(now))
+            } else {
+                thread::park()
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One viewer in a shard: rewrites, seals and sends what its browser gets. The only writer with its keys.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +20,12 @@ use crate::webrtc::{NegotiatedTracks, Sealer, Track};
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A viewer that lost its picture gets the group of pictures again at most this often.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+/// The same group is shown to one viewer so often: at its start and once more after a loss. A viewer that asks
+/// again and again is short of bandwidth, and more of the same would take the rest.
+const MAX_SHOWINGS: u32 = 2;
+/// Packets that may wait for their turn: the largest group and what came live meanwhile. Beyond it the viewer
+/// waits for the next keyframe.
+const MAX_BACKLOG: usize = 2 * 8_192;
 /// Retransmissions per second that one viewer may cause; beyond it loss is better cured by a keyframe.
 const RETRANSMISSIONS_PER_SECOND: u32 = 500;
 
@@ -108,6 +115,13 @@ pub(super) struct ViewerOut {
     audio: Option<TrackOut>,
     next_report: Instant,
     last_start: Option<Instant>,
+    /// The group shown last, by its first packet, and how often.
+    shown: Option<(ExtSeq, u32)>,
+    /// Video that waits for its turn; live frames queue up behind a replay.
+    backlog: VecDeque<Arc<Frame>>,
+    backlog_packets: usize,
+    /// Nothing of the picture is sent before the next keyframe.
+    awaits_keyframe: bool,
     retransmissions_left: u32,
     budget_since: Instant,
 }
@@ -124,6 +138,10 @@ impl ViewerOut {
             audio: new.tracks.audio.map(|track| TrackOut::new(MediaKind::Audio, track)),
             next_report: now,
             last_start: None,
+            shown: None,
+            backlog: VecDeque::new(),
+            backlog_packets: 0,
+            awaits_keyframe: true,
             retransmissions_left: RETRANSMISSIONS_PER_SECOND,
             budget_since: now,
         }
@@ -133,51 +151,109 @@ impl ViewerOut {
         self.path = path;
     }
 
-    /// Replays the group of pictures, if there is one, so that the next live frame continues it.
-    pub(super) fn start(&mut self, gop: &GopCache, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        let Some(video) = &mut self.video else { return };
+    /// Queues the group of pictures, if there is one that is worth it, so that the next live frame continues it.
+    /// Returns whether there is something to send now; see [`Self::send_backlog`].
+    pub(super) fn start(&mut self, gop: &GopCache, now: Instant) -> bool {
+        let Some(video) = &mut self.video else { return false };
         let replay = gop.replay(now);
-        let Some(first) = replay.clone().next() else { return };
-        if self.last_start.is_some_and(|last| now < last + RESTART_INTERVAL) {
-            return;
+        let Some(first) = replay.clone().next().map(|frame| frame.packets[0].seq) else { return false };
+        let again = match self.shown {
+            Some((group, times)) if group == first => times,
+            _ => 0,
+        };
+        let soon = self.last_start.is_some_and(|last| now < last + RESTART_INTERVAL);
+        // To show a group with a hole again would break the decoder at the same place.
+        if soon || !self.backlog.is_empty() || again >= MAX_SHOWINGS || (again > 0 && !gop.is_whole()) {
+            return false;
         }
-        self.last_start = Some(now);
         let mut times: Vec<RtpTime> = replay.clone().map(|frame| frame.time).collect();
         times.sort_unstable();
         times.dedup();
-        let Some(live) = times.pop() else { return };
-        video.rewrite.start(first.packets[0].seq, times, live);
-        for frame in replay {
-            self.send_frame(frame, run, sink);
+        let Some(live) = times.pop() else { return false };
+        video.rewrite.start(first, times, live);
+        self.last_start = Some(now);
+        self.shown = Some((first, again + 1));
+        self.awaits_keyframe = false;
+        self.backlog_packets = replay.clone().map(|frame| frame.packets.len()).sum();
+        self.backlog.extend(replay.cloned());
+        true
+    }
+
+    /// Sends what waits, about `budget` packets (whole frames), and takes them off it. Returns whether more waits.
+    ///
+    /// # Errors
+    ///
+    /// The socket refused; what it refused is sent again next time.
+    pub(super) fn send_backlog(
+        &mut self,
+        budget: &mut usize,
+        run: &mut Vec<u8>,
+        sink: &mut impl RunSink,
+    ) -> io::Result<bool> {
+        while *budget > 0
+            && let Some(frame) = self.backlog.front().cloned()
+        {
+            *budget = budget.saturating_sub(frame.packets.len());
+            // Numbers and contents are the same the second time, so nothing is sealed twice with one nonce and
+            // different bytes (RFC 7714 §8.1).
+            self.send_frame(&frame, run, sink)?;
+            self.backlog.pop_front();
+            self.backlog_packets -= frame.packets.len();
         }
+        Ok(!self.backlog.is_empty())
     }
 
     /// A live frame of the stream.
-    pub(super) fn on_frame(&mut self, frame: &Frame, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        let track = match frame.kind {
-            MediaKind::Video => &mut self.video,
-            MediaKind::Audio => &mut self.audio,
-        };
-        let Some(track) = track else { return };
-        if !track.rewrite.is_started() {
-            if frame.kind == MediaKind::Video && !frame.starts_keyframe {
-                return;
-            }
-            track.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
-            if frame.kind == MediaKind::Video {
-                self.last_start = Some(now);
+    pub(super) fn on_frame(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+        match frame.kind {
+            MediaKind::Video => self.on_video(frame, now, run, sink),
+            MediaKind::Audio => {
+                let Some(audio) = &mut self.audio else { return };
+                if !audio.rewrite.is_started() {
+                    audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
+                }
+                // Sound that the socket refuses is lost; the browser conceals it.
+                let _ = self.send_frame(frame, run, sink);
             }
         }
-        self.send_frame(frame, run, sink);
     }
 
-    fn send_frame(&mut self, frame: &Frame, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+    fn on_video(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+        let Some(video) = &mut self.video else { return };
+        if self.awaits_keyframe {
+            if !frame.starts_keyframe {
+                return;
+            }
+            video.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
+            self.awaits_keyframe = false;
+            self.last_start = Some(now);
+        }
+        if frame.starts_keyframe {
+            self.shown = Some((frame.packets[0].seq, 1));
+        }
+        if self.backlog.is_empty() {
+            // The browser NACKs what it misses.
+            let _ = self.send_frame(frame, run, sink);
+            return;
+        }
+        self.backlog_packets += frame.packets.len();
+        self.backlog.push_back(frame.clone());
+        if self.backlog_packets > MAX_BACKLOG {
+            self.backlog.clear();
+            self.backlog_packets = 0;
+            self.awaits_keyframe = true;
+        }
+    }
+
+    /// Counts what was sent; on an error some runs of the frame may have gone out.
+    fn send_frame(&mut self, frame: &Frame, run: &mut Vec<u8>, sink: &mut impl RunSink) -> io::Result<()> {
         let track = match frame.kind {
             MediaKind::Video => &mut self.video,
             MediaKind::Audio => &mut self.audio,
         };
-        let Some(track) = track else { return };
-        let mut out = RunBuilder { run, segment: 0, path: self.path, counters: &self.counters, sink };
+        let Some(track) = track else { return Ok(()) };
+        let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
+        let (mut packets, mut octets) = (0u32, 0u32);
         for packet in &frame.packets {
             let Some((seq, time)) = track.rewrite.map(packet.seq, frame.time) else { continue };
             let header = RtpHeader {
@@ -188,10 +264,13 @@ impl ViewerOut {
                 ssrc: track.negotiated.ssrc,
             };
             out.add(&mut self.sealer, header, seq, &[], &packet.payload);
-            track.packets = track.packets.wrapping_add(1);
-            track.octets = track.octets.wrapping_add(packet.payload.len() as u32);
+            packets += 1;
+            octets = octets.wrapping_add(packet.payload.len() as u32);
         }
-        out.flush();
+        out.finish()?;
+        track.packets = track.packets.wrapping_add(packets);
+        track.octets = track.octets.wrapping_add(octets);
+        Ok(())
     }
 
     /// Resends what the browser misses, on the RTX stream where it has one (RFC 4588), else byte-identical.
@@ -210,7 +289,7 @@ impl ViewerOut {
         let tracks = [&mut self.video, &mut self.audio];
         let Some(track) = tracks.into_iter().flatten().find(|track| track.negotiated.ssrc == ssrc) else { return };
         let Some((highest, _)) = track.rewrite.highest() else { return };
-        let mut out = RunBuilder { run, segment: 0, path: self.path, counters: &self.counters, sink };
+        let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         for wire in lost {
             let sent = highest.extend(*wire);
             let original = track.rewrite.original(sent).and_then(|seq| rings[track.kind.index()].get(seq));
@@ -234,7 +313,8 @@ impl ViewerOut {
             }
             self.counters.retransmissions.fetch_add(1, Ordering::Relaxed);
         }
-        out.flush();
+        // What is refused is asked for again.
+        let _ = out.finish();
     }
 
     /// Sends the sender reports that are due. Both tracks are mapped by the same server clock (`wall` at
@@ -277,12 +357,27 @@ struct RunBuilder<'a, S> {
     path: Path,
     counters: &'a ViewerCounters,
     sink: &'a mut S,
+    refused: Option<io::Error>,
 }
 
 /// GSO's own limit is 64; a keyframe's viewers take turns after this many (design §3).
 const MAX_RUN_PACKETS: usize = 32;
 
-impl<S: RunSink> RunBuilder<'_, S> {
+impl<'a, S: RunSink> RunBuilder<'a, S> {
+    fn new(run: &'a mut Vec<u8>, path: Path, counters: &'a ViewerCounters, sink: &'a mut S) -> Self {
+        Self { run, segment: 0, path, counters, sink, refused: None }
+    }
+
+    /// Sends the rest.
+    ///
+    /// # Errors
+    ///
+    /// A run was refused, this one or an earlier one.
+    fn finish(mut self) -> io::Result<()> {
+        self.flush();
+        self.refused.map_or(Ok(()), Err)
+    }
+
     fn add(&mut self, sealer: &mut Sealer, header: RtpHeader, seq: ExtSeq, prefix: &[u8], payload: &[u8]) {
         let size = FIXED_HEADER_LEN + prefix.len() + payload.len() + sealer.overhead();
         let ended = !self.run.len().is_multiple_of(self.segment.max(1));
@@ -313,9 +408,9 @@ impl<S: RunSink> RunBuilder<'_, S> {
                 self.counters.packets.fetch_add(packets, Ordering::Relaxed);
                 self.counters.bytes.fetch_add(self.run.len() as u64, Ordering::Relaxed);
             }
-            // The browser will NACK what it misses.
-            Err(_) => {
+            Err(error) => {
                 self.counters.refused_runs.fetch_add(1, Ordering::Relaxed);
+                self.refused = Some(error);
             }
         }
         self.run.clear();

@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::control::{StartError, StopError, Unavailable};
+use crate::control::{LabelError, StartError, StopError, Unavailable};
 
 /// A refusal.
 #[derive(Debug)]
@@ -85,6 +85,16 @@ impl From<StartError> for ApiError {
             StartError::TooMany(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", text),
             StartError::StoppedMeanwhile => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopped_meanwhile", text),
             StartError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<LabelError> for ApiError {
+    fn from(error: LabelError) -> Self {
+        match error {
+            LabelError::Full(full) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_cameras", full.to_string())
+                .hint("raise cameras.max_known, or clear names and notes that are not needed any more"),
+            LabelError::Unavailable(error) => error.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
         total_viewers: 0,
         cameras_known: 0,
         cameras_online: 0,
+        camera_store: None,
     });
     let mut reasons = Vec::new();
     if !health.media_up {
@@ -36,6 +37,11 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
         "total_viewers": health.total_viewers,
         "cameras_known": health.cameras_known,
         "cameras_online": health.cameras_online,
+        "camera_store": health.camera_store.map(|store| json!({
+            "unsaved": store.unsaved,
+            "failed_writes": store.failed_writes,
+            "last_failure": store.last_failure,
+        })),
         "version": env!("CARGO_PKG_VERSION"),
         "reasons": reasons,
     }))

@@ -1,6 +1,7 @@
 //! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
 
 mod assets;
+mod cameras;
 mod cors;
 mod error;
 mod health;
@@ -12,6 +13,8 @@ mod viewers;
 mod views;
 
 #[cfg(test)]
+mod camera_tests;
+#[cfg(test)]
 mod tests;
 
 use axum::Router;
@@ -19,7 +22,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
-pub use serve::{TlsFiles, serve};
+pub use serve::{TlsFiles, Transport, serve};
 pub use settings::{ApiSettings, IceServer, PageSettings};
 
 use self::error::ApiError;
@@ -44,6 +47,8 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/sources", get(sources::list))
         .route("/viewers", get(viewers::list))
         .route("/viewers/{camera}", get(viewers::of_camera))
+        .route("/cameras", get(cameras::list))
+        .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
         .layer(from_fn(error::never_cache))
         .with_state(Api { control });
     let pages = Router::new()

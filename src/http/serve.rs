@@ -3,15 +3,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::accept::Accept;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::base::Shutdown;
 
@@ -57,19 +62,23 @@ impl TlsFiles {
     }
 }
 
+/// What a port speaks.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// HTTP.
+    Plain,
+    /// HTTPS and nothing else.
+    Tls(Arc<ServerConfig>),
+    /// Both: scripts that know the port as HTTP go on while pages that came by HTTPS may call it too.
+    Either(Arc<ServerConfig>),
+}
+
 /// Serves `router` on `listener` until `shutdown` is requested, then for a second at most.
-///
-/// With `tls` the port speaks TLS and nothing else.
 ///
 /// # Errors
 ///
 /// The listener cannot be used.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    tls: Option<Arc<ServerConfig>>,
-    shutdown: Shutdown,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, transport: Transport, shutdown: Shutdown) -> io::Result<()> {
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).first_request_timeout(TIME_LIMIT);
     server.http_builder().http1().header_read_timeout(TIME_LIMIT);
@@ -78,15 +87,44 @@ pub async fn serve(
         handle.graceful_shutdown(Some(GRACE));
     });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = match tls {
-        Some(config) => {
-            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config)).handshake_timeout(TIME_LIMIT);
-            server.acceptor(acceptor).serve(service).await
-        }
-        None => server.serve(service).await,
+    let served = match transport {
+        Transport::Plain => server.serve(service).await,
+        Transport::Tls(config) => server.acceptor(Acceptor { tls: config.into(), plain: false }).serve(service).await,
+        Transport::Either(config) => server.acceptor(Acceptor { tls: config.into(), plain: true }).serve(service).await,
     };
     watch.abort();
     served
+}
+
+/// Takes TLS, and plain HTTP too where that is allowed. The first byte tells them apart: a handshake record
+/// begins with 22 (RFC 8446 §5.1), a request with a letter.
+#[derive(Clone)]
+struct Acceptor {
+    tls: TlsAcceptor,
+    plain: bool,
+}
+
+const TLS_HANDSHAKE: u8 = 22;
+
+impl<S: Send + 'static> Accept<TcpStream, S> for Acceptor {
+    type Stream = Either<TlsStream<TcpStream>, TcpStream>;
+    type Service = S;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, S)>> + Send>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let Self { tls, plain } = self.clone();
+        let accepted = async move {
+            let mut first = [TLS_HANDSHAKE];
+            if plain {
+                stream.peek(&mut first).await?;
+            }
+            match first {
+                [TLS_HANDSHAKE] => Ok((Either::Left(tls.accept(stream).await?), service)),
+                _ => Ok((Either::Right(stream), service)),
+            }
+        };
+        Box::pin(async { tokio::time::timeout(TIME_LIMIT, accepted).await? })
+    }
 }
 
 #[cfg(test)]
@@ -101,12 +139,12 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-    fn start(tls: Option<Arc<ServerConfig>>) -> (SocketAddr, Shutdown, tokio::task::JoinHandle<io::Result<()>>) {
+    fn start(transport: Transport) -> (SocketAddr, Shutdown, tokio::task::JoinHandle<io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let router = Router::new().route("/", get(async || "hello"));
-        (address, shutdown.clone(), tokio::spawn(serve(listener, router, tls, shutdown)))
+        (address, shutdown.clone(), tokio::spawn(serve(listener, router, transport, shutdown)))
     }
 
     /// A certificate for `localhost`, its files, and a client that trusts it.
@@ -130,9 +168,37 @@ mod tests {
         tokio::task::spawn_blocking(work).await.unwrap()
     }
 
+    /// The answers to a request over TLS and to one without.
+    fn both_ways(address: SocketAddr, client: Arc<rustls::ClientConfig>) -> (Vec<u8>, Vec<u8>) {
+        let mut tls = rustls::ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        stream.write_all(REQUEST).unwrap();
+        let mut secure = Vec::new();
+        // The end of a TLS connection may be abrupt; what counts came before.
+        let _ = stream.read_to_end(&mut secure);
+
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(REQUEST).unwrap();
+        let mut plain = Vec::new();
+        let _ = socket.read_to_end(&mut plain);
+        (secure, plain)
+    }
+
+    #[tokio::test]
+    async fn a_port_for_both_answers_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, client) = certificate(folder.path());
+        let (address, _shutdown, _server) = start(Transport::Either(files.load().unwrap()));
+        let (secure, plain) = blocking(move || both_ways(address, client)).await;
+        for answer in [secure, plain] {
+            assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+
     #[tokio::test]
     async fn a_plain_port_answers_and_ends_at_shutdown() {
-        let (address, shutdown, server) = start(None);
+        let (address, shutdown, server) = start(Transport::Plain);
         let answer = blocking(move || {
             let mut socket = TcpStream::connect(address).unwrap();
             socket.write_all(REQUEST).unwrap();
@@ -151,24 +217,8 @@ mod tests {
     async fn a_tls_port_speaks_tls_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let (files, client) = certificate(folder.path());
-        let (address, _shutdown, _server) = start(Some(files.load().unwrap()));
-        let (secure, plain) = blocking(move || {
-            let name = "localhost".try_into().unwrap();
-            let mut tls = rustls::ClientConnection::new(client, name).unwrap();
-            let mut socket = TcpStream::connect(address).unwrap();
-            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
-            stream.write_all(REQUEST).unwrap();
-            let mut secure = Vec::new();
-            // The end of a TLS connection may be abrupt; what counts came before.
-            let _ = stream.read_to_end(&mut secure);
-
-            let mut socket = TcpStream::connect(address).unwrap();
-            socket.write_all(REQUEST).unwrap();
-            let mut plain = Vec::new();
-            let _ = socket.read_to_end(&mut plain);
-            (secure, plain)
-        })
-        .await;
+        let (address, _shutdown, _server) = start(Transport::Tls(files.load().unwrap()));
+        let (secure, plain) = blocking(move || both_ways(address, client)).await;
         assert!(secure.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&secure));
         assert!(!plain.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&plain));
     }
@@ -197,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_cut_off() {
-        let (address, _shutdown, _server) = start(None);
+        let (address, _shutdown, _server) = start(Transport::Plain);
         for beginning in ["", "G", "GET / HTTP/1.1\r\nhost: local"] {
             let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
             socket.write_all(beginning.as_bytes()).await.unwrap();

@@ -66,7 +66,7 @@ pub(super) fn camera_id(path: Result<Path<String>, PathRejection>) -> Result<Cam
     })
 }
 
-fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let error = format!("Body is larger than {} KiB", BODY_LIMIT / 1024);

@@ -5,15 +5,18 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::base::{AllowedOrigins, StreamId};
-use crate::control::testing::{CAMERA, Mood, Rig, camera, settings};
+use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
 use crate::ingest::{DropReason, IngestStats, RefusedSource};
+use crate::media::doctor::{CodecReport, Gop};
+use crate::media::h264::ProfileLevelId;
+use crate::media::sps::Sps;
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     headers: axum::http::HeaderMap,
-    text: String,
-    body: Value,
+    pub(super) text: String,
+    pub(super) body: Value,
 }
 
 async fn answer(response: Response<Body>) -> Answer {
@@ -23,16 +26,16 @@ async fn answer(response: Response<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, text, body }
 }
 
-fn router(rig: &Rig) -> Router {
+pub(super) fn router(rig: &Rig) -> Router {
     api_router(rig.control.clone(), ApiSettings::default())
 }
 
-async fn call(router: Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+pub(super) async fn call(router: Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
     let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
     answer(router.oneshot(request).await.unwrap()).await
 }
 
-async fn get(rig: &Rig, path: &str) -> Answer {
+pub(super) async fn get(rig: &Rig, path: &str) -> Answer {
     call(router(rig), Method::GET, path, Body::empty()).await
 }
 
@@ -44,7 +47,7 @@ fn path(action: &str) -> String {
     format!("/streams/{CAMERA}{action}")
 }
 
-fn keys(value: &Value) -> Vec<&str> {
+pub(super) fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
@@ -186,7 +189,7 @@ async fn ids_that_are_no_camera_ids_answer_400_on_every_route() {
 async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media() {
     let rig = Rig::new();
     let stream = rig.streaming().await;
-    let _viewer = rig.control.add_viewer(camera(), &stream.to_string(), "offer".into()).await.unwrap();
+    let _viewer = rig.add_viewer(stream).await.unwrap();
     *rig.world.stats.lock().unwrap() = Some(IngestStats { remb: 2_500_000, ..Default::default() });
     tokio::time::sleep(std::time::Duration::from_secs(9)).await;
     let answer = get(&rig, &path("")).await;
@@ -247,9 +250,68 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
     assert_eq!((&stream["media"]["state"], &stream["media"]["active_reason"]), (&json!("flowing"), &json!("media")));
     assert_eq!(stream["media"]["feedback"]["remb_kbps"], 2500);
     assert_keys(
+        &stream["media"]["feedback"],
+        &["sent", "last_at", "plis_sent", "nacks_sent", "follows_remb", "answers_pli", "warning"],
+    );
+    assert_keys(
         &stream["media"],
         &["packets", "loss", "jitter_ms", "bitrate", "last_packet_at", "last_keyframe_at", "sources"],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn detail_says_what_the_video_is_made_of_and_advises_in_words() {
+    let rig = Rig::new();
+    rig.streaming().await;
+    let profile = ProfileLevelId([0x64, 0x00, 0x28]);
+    let sps = Sps {
+        profile,
+        id: 0,
+        width: 1920,
+        height: 1080,
+        progressive: true,
+        frame_rate: Some(30.0),
+        max_reorder: Some(0),
+    };
+    let report = CodecReport {
+        profile_level_id: Some(profile),
+        sps: Some(sps),
+        pictures: 100,
+        frame_rate: Some(29.971),
+        steady: true,
+        gop: Some(Gop { frames: 600, duration: std::time::Duration::from_millis(20_019) }),
+        ..Default::default()
+    };
+    let stats = IngestStats { codec: Some(Box::new(report)), ..Default::default() };
+    *rig.world.stats.lock().unwrap() = Some(stats);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let answer = get(&rig, &path("")).await;
+    let media = &answer.body["stream"]["media"];
+    assert_eq!(
+        media["video"]["codec"],
+        json!({
+            "profile": "High",
+            "level": "4",
+            "profile_level_id": "640028",
+            "width": 1920,
+            "height": 1080,
+            "interlaced": false,
+            "announced_frame_rate": 30.0,
+            "frame_rate": 29.97,
+            "frame_rate_steady": true,
+            "gop_frames": 600,
+            "gop_seconds": 20.02,
+            "b_frames": false,
+            "max_reorder_frames": 0,
+            "pictures": 100,
+            "undecodable_keyframes": 0,
+            "oversize_packets": 0,
+        })
+    );
+    let advice = media["advice"].as_array().unwrap();
+    assert_eq!(advice.iter().map(|advice| &advice["code"]).collect::<Vec<_>>(), ["profile_high", "gop_long"]);
+    assert!(advice[1]["text"].as_str().unwrap().starts_with("There are 20 s between keyframes."));
+    assert_eq!(media["video"]["repair"]["faults"]["fragment_without_start"], 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,7 +372,7 @@ async fn viewers_are_listed_for_all_and_by_camera() {
     let none = get(&rig, &format!("/viewers/{CAMERA}")).await;
     assert_eq!((none.status, none.body), (StatusCode::OK, json!({ "camera_id": CAMERA, "viewers": [], "count": 0 })));
     let stream = rig.streaming().await;
-    let viewer = rig.control.add_viewer(camera(), &stream.to_string(), "offer".into()).await.unwrap();
+    let viewer = rig.add_viewer(stream).await.unwrap();
     for path in ["/viewers".to_owned(), format!("/viewers/{CAMERA}")] {
         let answer = get(&rig, &path).await;
         assert_eq!(answer.body["count"], 1);
@@ -387,7 +449,8 @@ async fn cors_echoes_allowed_origins_and_answers_preflights() {
         assert_eq!(preflight.headers["access-control-allow-origin"], origin);
         assert_eq!(preflight.headers["access-control-allow-credentials"], "true");
         assert_eq!(preflight.headers["access-control-allow-headers"], "content-type, x-thing");
-        assert!(preflight.headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+        let methods = preflight.headers["access-control-allow-methods"].to_str().unwrap();
+        assert!(methods.contains("POST") && methods.contains("PUT"), "{methods}");
         let refusal = with_origin(&rig, allowed, Method::GET, origin).await;
         assert_eq!(refusal.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(refusal.headers["access-control-allow-origin"], origin, "pages must be able to read refusals");

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::DropReason;
 use super::handle::{IngestEvent, PortPlan};
-use super::intake::{Door, Intake, Outgoing};
+use super::intake::{Door, Intake};
 use crate::base::Shutdown;
 use crate::base::udp::{self, BatchReceiver, BatchSocket, Datagram};
 use crate::media::latch::Entrance;
@@ -197,13 +197,15 @@ impl Driver {
             outgoing.extend(std::iter::from_fn(|| intake.poll_datagram()));
             self.pending.extend(std::iter::from_fn(|| intake.poll_event()));
         }
-        for Outgoing { entrance, to, bytes } in outgoing {
-            let triple = match entrance {
+        for datagram in outgoing {
+            let triple = match datagram.entrance {
                 Entrance::Shared => 0,
                 Entrance::Own(index) => 1 + usize::from(index),
             };
-            // A full socket buffer or an ICMP error loses this report; the next one follows within a second.
-            let _ = self.sockets[triple][RTCP].try_send(to, None, &bytes);
+            // A full socket buffer or no route loses this report; the next one follows within a second.
+            if self.sockets[triple][RTCP].try_send(datagram.to, None, &datagram.bytes).is_err() {
+                self.shared.lock().on_send_failed(&datagram, now);
+            }
         }
         if self.pending.len() > MAX_PENDING_EVENTS {
             self.pending.drain(..self.pending.len() - MAX_PENDING_EVENTS);

@@ -10,8 +10,11 @@ use tokio::sync::mpsc;
 use super::driver::{CameraPorts, Driver, Shared};
 use super::intake::{DropCounters, Intake, RefusedSource};
 use crate::base::{CameraId, Shutdown, StreamId};
+use crate::media::doctor::CodecReport;
 use crate::media::latch::Entrance;
+use crate::media::reorder::ReorderCounters;
 use crate::media::{FrameSink, Ssrc};
+use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
 
 /// A stream that the ingest is to expect.
 pub struct OpenStream {
@@ -77,6 +80,13 @@ pub enum IngestEvent {
         /// Silence so far.
         silence: Duration,
     },
+    /// The camera's feedback is in trouble, or no longer.
+    FeedbackWarning {
+        /// Which stream.
+        stream: StreamId,
+        /// What is wrong; `None`: nothing any more.
+        warning: Option<FeedbackWarning>,
+    },
     /// RTP packets arrive again after a stall.
     MediaResumed {
         /// Which stream.
@@ -124,10 +134,18 @@ pub struct IngestStats {
     pub last_feedback: Option<SystemTime>,
     /// The last REMB value in bit/s.
     pub remb: u64,
-    /// PLIs sent.
+    /// PLIs and FIRs sent.
     pub plis_sent: u64,
+    /// Packets asked for again with NACK.
+    pub nacks_sent: u64,
+    /// Whether the camera listens to its feedback.
+    pub feedback_health: FeedbackHealth,
     /// `profile-level-id` of the camera's real SPS, six hex digits.
     pub profile_level_id: Option<String>,
+    /// Findings of the codec doctor.
+    pub codec: Option<Box<CodecReport>>,
+    /// Reordering of video packets.
+    pub reordering: ReorderCounters,
 }
 
 /// Settings of the ingest.
@@ -211,6 +229,13 @@ impl IngestHandle {
     /// The control plane learned the camera's address.
     pub fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.shared.lock().expect(stream, ip, Instant::now());
+    }
+
+    /// What the viewers of a stream can use at most, in bit/s: REMB does not ask the camera for more, but never
+    /// goes below its range. `None`: no limit.
+    pub fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.shared.lock().set_viewer_limit(stream, bits_per_second);
+        self.shared.wake.notify_one();
     }
 
     /// Current figures, or `None` for a stream that is not open.

@@ -42,6 +42,7 @@ pub(super) struct Door {
 /// A datagram for a camera. It leaves from the RTCP port of `entrance`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outgoing {
+    pub(super) stream: StreamId,
     pub(super) entrance: Entrance,
     pub(super) to: SocketAddr,
     pub(super) bytes: Vec<u8>,
@@ -132,6 +133,24 @@ impl Intake {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.request_keyframe(now);
             self.rearm(id);
+        }
+    }
+
+    /// The viewers of a stream can use no more than this, in bit/s.
+    pub(super) fn set_viewer_limit(&mut self, id: StreamId, bits_per_second: Option<u64>) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.set_viewer_limit(bits_per_second);
+            self.rearm(id);
+        }
+    }
+
+    /// A datagram from [`Intake::poll_datagram`] could not be sent.
+    pub(super) fn on_send_failed(&mut self, datagram: &Outgoing, now: Instant) {
+        // Of several destinations the first one stands for all: they are ports of one address.
+        if self.latch.rtcp_destinations(datagram.stream, now).next() == Some(datagram.to)
+            && let Some(stream) = self.streams.get_mut(&datagram.stream)
+        {
+            stream.on_send_failed();
         }
     }
 
@@ -248,7 +267,11 @@ impl Intake {
             last_feedback: figures.last_feedback.and_then(wall_time),
             remb: figures.remb,
             plis_sent: figures.plis_sent,
+            nacks_sent: figures.nacks_sent,
+            feedback_health: figures.feedback_health,
             profile_level_id: figures.profile_level_id,
+            codec: figures.codec,
+            reordering: figures.reordering,
         })
     }
 
@@ -260,10 +283,18 @@ impl Intake {
                 StreamOutput::Feedback(compound) => {
                     let Some(entrance) = self.latch.entrance(id) else { continue };
                     let targets = self.latch.rtcp_destinations(id, now);
-                    self.datagrams.extend(targets.map(|to| Outgoing { entrance, to, bytes: compound.clone() }));
+                    self.datagrams.extend(targets.map(|to| Outgoing {
+                        stream: id,
+                        entrance,
+                        to,
+                        bytes: compound.clone(),
+                    }));
                 }
                 StreamOutput::Stalled(silence) => {
                     self.events.push_back(IngestEvent::MediaStalled { stream: id, silence });
+                }
+                StreamOutput::Warning(warning) => {
+                    self.events.push_back(IngestEvent::FeedbackWarning { stream: id, warning });
                 }
                 StreamOutput::Resumed => self.events.push_back(IngestEvent::MediaResumed { stream: id }),
             }

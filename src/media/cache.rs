@@ -83,6 +83,16 @@ impl GopCache {
         self.frames.range(if stale { self.frames.len().. } else { 0.. })
     }
 
+    /// Whether no packet is missing between the first and the newest one.
+    pub fn is_whole(&self) -> bool {
+        let numbers = self.frames.iter().flat_map(|frame| frame.packets.iter().map(|packet| packet.seq.0));
+        let (mut count, mut lowest, mut highest) = (0, u64::MAX, 0);
+        for number in numbers {
+            (count, lowest, highest) = (count + 1, lowest.min(number), highest.max(number));
+        }
+        count > 0 && highest - lowest + 1 == count
+    }
+
     fn clear(&mut self) {
         self.frames.clear();
         (self.packets, self.bytes) = (0, 0);
@@ -143,6 +153,18 @@ mod tests {
             cache.push(&frame(1 + n, 1, false, now));
         }
         assert_eq!(cache.replay(now).len(), 0);
+    }
+
+    #[test]
+    fn a_group_with_a_hole_is_not_whole_until_the_hole_is_filled() {
+        let (mut cache, now) = (GopCache::default(), Instant::now());
+        assert!(!cache.is_whole());
+        cache.push(&frame(10, 2, true, now));
+        assert!(cache.is_whole());
+        cache.push(&frame(13, 2, false, now));
+        assert!(!cache.is_whole());
+        cache.push(&frame(12, 1, false, now));
+        assert!(cache.is_whole());
     }
 
     #[test]

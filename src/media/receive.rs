@@ -261,7 +261,8 @@ impl Source {
 
 /// `duration` in timestamp units of `clock_rate` Hz.
 pub(crate) fn ticks(duration: Duration, clock_rate: u32) -> u64 {
-    (duration.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u64
+    let rate = u64::from(clock_rate);
+    duration.as_secs().saturating_mul(rate).saturating_add(u64::from(duration.subsec_nanos()) * rate / 1_000_000_000)
 }
 
 /// Bits over a sliding second, in slots of 100 ms.

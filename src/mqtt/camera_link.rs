@@ -173,5 +173,6 @@ enum Rejected {
 
 fn read(topics: &Topics, message: &Message) -> Result<CameraMessage, Rejected> {
     let (kind, camera) = topics.report(&message.topic).map_err(Rejected::Topic)?;
-    inbound::parse(kind, camera, &message.payload).map_err(Rejected::Payload)
+    let parsed = inbound::parse(kind, camera, &message.payload).map_err(Rejected::Payload)?;
+    Ok(CameraMessage { retained: message.retain, ..parsed })
 }

@@ -35,7 +35,8 @@ pub enum Malformed {
     NoStatus,
 }
 
-/// Parses the payload of a report of this kind from this camera.
+/// Parses the payload of a report of this kind from this camera. Whether the broker had retained it, the caller
+/// has to say.
 ///
 /// # Errors
 ///
@@ -54,7 +55,7 @@ pub fn parse(kind: ReportKind, camera: CameraId, payload: &[u8]) -> Result<Camer
         ReportKind::Status => status(&value),
         ReportKind::Activity => activity(&value),
     };
-    Ok(CameraMessage { camera, content })
+    Ok(CameraMessage { camera, content, retained: false })
 }
 
 fn connection(value: &Value) -> Result<CameraContent, Malformed> {
@@ -78,7 +79,7 @@ fn status(value: &Value) -> CameraContent {
     CameraContent::Status {
         battery_percent: number(&value["battery"]["level"]).filter(|level| (0.0..=100.0).contains(level)),
         signal: number(&value["radio"]["signalStrength"]),
-        ip: ip(&ethernet["ipAddress"]),
+        ip: ip(&ethernet["ipAddress"]).filter(|ip| link_may_be_up(&ethernet["linkStatus"]) && !is_self_assigned(*ip)),
         mac: text(&ethernet["macAddress"]),
         link_status: text(&ethernet["linkStatus"]),
         temperature: number(&value["temperature"]),
@@ -121,6 +122,25 @@ fn number(value: &Value) -> Option<f64> {
 fn ip(value: &Value) -> Option<IpAddr> {
     let address = value.as_str()?.trim().parse::<IpAddr>().ok()?.to_canonical();
     (!address.is_unspecified() && !address.is_multicast()).then_some(address)
+}
+
+/// A camera on Wi-Fi goes on to report the ethernet port that nothing is plugged into.
+fn link_may_be_up(status: &Value) -> bool {
+    match status {
+        Value::Bool(up) => *up,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !["down", "disconnected", "disabled", "off", "no", "false", "0"]
+            .contains(&text.trim().to_lowercase().as_str()),
+        _ => true,
+    }
+}
+
+/// RFC 3927 and RFC 4291 §2.5.6: what an interface calls itself when nobody gives it an address.
+fn is_self_assigned(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
 }
 
 /// Unix seconds or milliseconds as number or text, or ISO 8601 (UTC where it names no zone).
@@ -199,6 +219,24 @@ mod tests {
                 }),
             ),
         ]
+    }
+
+    #[test]
+    fn the_address_of_an_unplugged_or_unconfigured_interface_is_none() {
+        let ip = |ethernet: &str| match status(&serde_json::from_str(&format!(r#"{{"ethernet":{ethernet}}}"#)).unwrap())
+        {
+            CameraContent::Status { ip, .. } => ip,
+            other => panic!("{other:?}"),
+        };
+        for good in [r#""linkStatus":"up""#, r#""linkStatus":true"#, r#""linkStatus":"100 Mbit/s""#, r#""x":1"#] {
+            assert!(ip(&format!(r#"{{"ipAddress":"10.0.0.9",{good}}}"#)).is_some(), "{good}");
+        }
+        for bad in
+            [r#""linkStatus":"Down""#, r#""linkStatus":false"#, r#""linkStatus":"disconnected""#, r#""linkStatus":0"#]
+        {
+            assert!(ip(&format!(r#"{{"ipAddress":"10.0.0.9",{bad}}}"#)).is_none(), "{bad}");
+        }
+        assert!(ip(r#"{"ipAddress":"169.254.7.7","linkStatus":"up"}"#).is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::counters::{Count, Counters};
 use super::protocol::{ClientMessage, Echo, ServerMessage, parse};
 use crate::base::{CameraId, Shutdown};
-use crate::control::{CloseReason, Control, ViewerHandle};
+use crate::control::{CloseReason, Control, NewViewer, ViewerHandle};
 
 /// Between two pings (contract §6).
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -17,6 +17,8 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 pub(super) const SILENCE: Duration = Duration::from_secs(65);
 /// For one message to get into the socket's buffer.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// For the page's half of the closing handshake.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Serves one socket until it closes, falls silent or the process stops.
 pub(super) async fn run(socket: WebSocket, control: Control, counters: Arc<Counters>, shutdown: Shutdown) {
@@ -27,7 +29,11 @@ pub(super) async fn run(socket: WebSocket, control: Control, counters: Arc<Count
     connection.viewer = None;
     match end {
         End::Close(code, reason) => connection.close(code, reason).await,
-        End::Gone => {}
+        End::Gone => connection.finish().await,
+        End::Violation(code, reason) => {
+            counters.count(Count::Broken);
+            connection.close(code, reason).await;
+        }
         End::Broken => counters.count(Count::Broken),
     }
     counters.closed();
@@ -39,6 +45,8 @@ enum End {
     Close(u16, &'static str),
     /// The page closed it.
     Gone,
+    /// We close it, because the page broke the protocol.
+    Violation(u16, &'static str),
     /// It is of no use any more.
     Broken,
 }
@@ -95,7 +103,7 @@ impl Connection {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Err(error)) => {
                 tracing::debug!(%error, "signaling socket broke");
-                return Err(End::Broken);
+                return Err(violation(&error.to_string()));
             }
         };
         match parse(&frame) {
@@ -110,14 +118,11 @@ impl Connection {
     }
 
     async fn add_viewer(&mut self, camera: &str, stream: &str, offer: String) -> Result<(), End> {
-        // The second viewer of a socket replaces the first. Asked for, not only dropped: its place in the
-        // limit must be free before the next one is counted.
-        if let Some(viewer) = self.viewer.take() {
-            // The only error is that the control plane is gone, and then the next call says so.
-            let _ = self.control.remove_viewer(viewer.viewer_id).await;
-        }
+        // The second viewer of a socket replaces the first, if it is accepted.
+        let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
+        let new = NewViewer { stream_id: stream.to_owned(), offer, replaces };
         let added = match camera.parse::<CameraId>() {
-            Ok(camera) => self.control.add_viewer(camera, stream, offer).await.map_err(|error| error.to_string()),
+            Ok(camera) => self.control.add_viewer(camera, new).await.map_err(|error| error.to_string()),
             // An id that no camera can have: nothing streams under it.
             Err(_) => Err(format!("No active stream found for camera {}", Echo(camera))),
         };
@@ -177,9 +182,27 @@ impl Connection {
         }
     }
 
-    /// Says goodbye, without waiting for the page's answer: it may never come.
+    /// Says goodbye and waits a moment for the page's answer, which may never come.
     async fn close(&mut self, code: u16, reason: &'static str) {
         let _ = self.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+        self.finish().await;
+    }
+
+    /// Lets the closing handshake end (RFC 6455 §7.1.2): the library answers a close while it is read from.
+    async fn finish(&mut self) {
+        let _ = tokio::time::timeout(GOODBYE, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
+    }
+}
+
+/// The close code for an error of the WebSocket library (RFC 6455 §7.4.1). It wraps the library's own error,
+/// whose type is not to be had, so the words decide.
+fn violation(error: &str) -> End {
+    if error.contains("too long") {
+        End::Violation(close_code::SIZE, "Message too long")
+    } else if error.contains("UTF-8") || error.contains("utf-8") {
+        End::Violation(close_code::INVALID, "Text is not UTF-8")
+    } else {
+        End::Broken
     }
 }
 

@@ -19,8 +19,10 @@ scenario('demo: from the start page to a moving picture with sound', async (worl
   const numbers = await readFrames(page, 40);
   const readable = numbers.filter((number) => number !== null);
   assert.ok(readable.length >= 30, `readable frame numbers: ${JSON.stringify(numbers)}`);
-  // Forward, never back and never standing still; a slow machine may leave frames out.
-  assert.ok(steps(readable).every((step) => step > 0 && step < 50), `frame numbers: ${JSON.stringify(readable)}`);
+  // Forward and never back. A slow machine may leave frames out, and a callback that comes a moment late draws
+  // the next frame already, which is then read twice; a picture that stands still gives one number for all.
+  assert.ok(steps(readable).every((step) => step >= 0 && step < 50), `frame numbers: ${JSON.stringify(readable)}`);
+  assert.ok(new Set(readable).size >= 25, `the picture hardly moves: ${JSON.stringify(readable)}`);
 
   await page.getByRole('button', { name: 'Sound on' }).click();
   const before = (await snapshot(page)).stats.audioPacketsReceived;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use honeycast::base::Shutdown;
 use honeycast::mqtt::{Link, LinkSettings, LinkStatus, Message};
-use support::mosquitto::PATIENCE;
+use support::PATIENCE;
 use tokio::sync::mpsc;
 
 /// A link with everything that a test has to hold on to.

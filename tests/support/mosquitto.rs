@@ -7,15 +7,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::PATIENCE;
 use super::certs::Certs;
-
-/// Longest wait for anything that must come. Generous: it only ends a test that has failed already.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How mosquitto is to run.
 #[derive(Default, Clone)]

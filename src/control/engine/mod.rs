@@ -3,6 +3,7 @@
 //! It never waits for anything but its inputs. Whatever takes time (opening ports, a publish, an SDP answer)
 //! runs as a job with a deadline and comes back as a [`Done`].
 
+mod cameras;
 mod snapshot;
 mod streams;
 mod viewers;
@@ -14,9 +15,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::cameras::Saving;
 use self::streams::Stream;
 use self::viewers::Viewer;
 use super::camera::{CameraCommand, CameraMessage};
+use super::cameras::CameraStore;
 use super::handle::{AddViewerError, Control, REQUEST_QUEUE, Reply, Request, ViewerHandle};
 use super::media_io::{Egress, Ingest};
 use super::registry::Registry;
@@ -49,12 +52,16 @@ pub struct Parts<I, E> {
     pub commands: mpsc::Sender<CameraCommand>,
     /// The state of the link to the broker.
     pub broker: watch::Receiver<BrokerStatus>,
+    /// What is known of cameras from earlier runs, and where it is kept; `None` keeps it in memory only.
+    pub store: Option<CameraStore>,
 }
 
 /// Starts the control task. It ends when `shutdown` is requested or every [`Control`] is gone; call
 /// [`Control::stop_all`] first, or the cameras are not told.
 pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutdown: &Shutdown) -> Control {
     let (requests, incoming) = mpsc::channel(REQUEST_QUEUE);
+    let start_on_demand = settings.start_on_demand;
+    let (registry, saving) = cameras::restore(settings.max_cameras, parts.store);
     let engine = Engine {
         settings,
         ingest: parts.ingest,
@@ -64,7 +71,8 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         streams: HashMap::new(),
         cameras_of: HashMap::new(),
         viewers: HashMap::new(),
-        registry: Registry::new(),
+        registry,
+        saving,
         jobs: JoinSet::new(),
         media_up: true,
         stopping: false,
@@ -77,7 +85,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         cameras: parts.camera_messages,
     };
     shutdown.spawn(engine.run(inputs, shutdown.clone()));
-    Control { requests }
+    Control { requests, start_on_demand }
 }
 
 struct Inputs {
@@ -99,6 +107,7 @@ struct Engine<I, E> {
     cameras_of: HashMap<StreamId, CameraId>,
     viewers: HashMap<ViewerId, Viewer>,
     registry: Registry,
+    saving: Saving,
     /// Bounded by streams (two each) and viewers (two each).
     jobs: JoinSet<Done>,
     media_up: bool,
@@ -109,10 +118,27 @@ struct Engine<I, E> {
 
 /// The result of a job.
 enum Done {
-    Opened { stream: StreamId, result: Result<PortPlan, String> },
-    Published { stream: StreamId, command: Command, result: Result<(), String> },
-    Answered { viewer: ViewerId, result: Result<ViewerAnswer, AddViewerError>, reply: Reply<AddViewerResult> },
-    ViewerDropped { viewer: ViewerId },
+    Opened {
+        stream: StreamId,
+        result: Result<PortPlan, String>,
+    },
+    Published {
+        stream: StreamId,
+        command: Command,
+        result: Result<(), String>,
+    },
+    Answered {
+        viewer: ViewerId,
+        replaces: Option<ViewerId>,
+        result: Result<ViewerAnswer, AddViewerError>,
+        reply: Reply<AddViewerResult>,
+    },
+    ViewerDropped {
+        viewer: ViewerId,
+    },
+    Saved {
+        result: Result<(), String>,
+    },
 }
 
 type AddViewerResult = Result<ViewerHandle, AddViewerError>;
@@ -152,6 +178,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             self.run_timers();
         }
         self.release_all();
+        self.save_the_rest().await;
     }
 
     fn on_request(&mut self, request: Request) {
@@ -159,16 +186,22 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         match request {
             Request::Start { camera, options, reply } => self.start_stream(camera, options, reply),
             Request::Stop { camera, reply } => self.stop_stream(camera, reply),
-            Request::StopAll { reason, reply } => self.stop_all(&reason, reply),
+            Request::StopAll { reason, reply } => {
+                self.saving.hurry();
+                self.stop_all(&reason, reply);
+            }
             Request::Streams { reply } => drop(reply.send(self.stream_infos())),
             Request::Stream { camera, reply } => drop(reply.send(self.stream_detail(camera))),
             Request::Viewers { camera, reply } => drop(reply.send(self.viewer_infos(camera))),
             Request::Sources { reply } => drop(reply.send(self.sources())),
             Request::Health { reply } => drop(reply.send(self.health())),
-            Request::AddViewer { camera, stream, offer, reply } => self.add_viewer(camera, &stream, offer, reply),
+            Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
             Request::RemoveViewer { viewer, reply } => {
                 let _ = reply.send(self.remove_viewer(viewer));
             }
+            Request::Cameras { reply } => drop(reply.send(self.camera_infos())),
+            Request::Camera { camera, reply } => drop(reply.send(self.camera_info(camera))),
+            Request::Label { camera, change, reply } => drop(reply.send(self.label_camera(camera, change))),
         }
     }
 
@@ -183,10 +216,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 };
                 self.input(stream, input);
             }
-            Done::Answered { viewer, result, reply } => self.on_answered(viewer, result, reply),
+            Done::Answered { viewer, replaces, result, reply } => self.on_answered(viewer, replaces, result, reply),
             Done::ViewerDropped { viewer } => {
                 self.remove_viewer(viewer);
             }
+            Done::Saved { result } => self.on_saved(result),
         }
     }
 
@@ -203,6 +237,13 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     tracing::warn!(%camera, %stream, silence_s = silence.as_secs(), "media has stalled");
                 }
                 self.input(stream, Input::MediaStalled(silence));
+            }
+            IngestEvent::FeedbackWarning { stream, warning } => {
+                let Some(camera) = self.cameras_of.get(&stream) else { return };
+                match warning {
+                    Some(warning) => tracing::warn!(%camera, %stream, "feedback: {warning}"),
+                    None => tracing::info!(%camera, %stream, "feedback is in order again"),
+                }
             }
             IngestEvent::MediaResumed { stream } => {
                 if let Some(camera) = self.cameras_of.get(&stream) {
@@ -229,10 +270,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.streams.values().filter_map(Stream::poll_at).min().map(Instant::from_std)
+        let streams = self.streams.values().filter_map(Stream::poll_at).min().map(Instant::from_std);
+        streams.into_iter().chain(self.save_at()).min()
     }
 
     fn run_timers(&mut self) {
+        self.save_if_due();
         let now = Instant::now().into_std();
         let due: Vec<CameraId> = self
             .streams
@@ -259,6 +302,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 }
 
+#[cfg(test)]
+mod camera_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -82,6 +82,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             total_viewers: self.viewers.values().filter(|viewer| viewer.accepted).count(),
             cameras_known: self.registry.len(),
             cameras_online: self.registry.online(),
+            camera_store: self.store_info(),
         }
     }
 

@@ -169,7 +169,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             stream: id,
             camera: stream.camera,
             bitrate_range: stream.bitrate_range,
-            expected_ip: self.source_ip(self.registry.get(stream.camera).and_then(|facts| facts.ip)),
+            expected_ip: self.source_ip(self.registry.hint(stream.camera, SystemTime::now())),
             cname: stream.cname.clone(),
             sink: self.egress.open_stream(id),
         };

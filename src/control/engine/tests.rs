@@ -8,14 +8,12 @@ use crate::control::{
 };
 use crate::egress::CloseReason;
 
-const OFFER: &str = "v=0 offer";
-
 fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
 async fn viewer(rig: &Rig, stream: StreamId) -> ViewerHandle {
-    rig.control.add_viewer(camera(), &stream.to_string(), OFFER.into()).await.unwrap()
+    rig.add_viewer(stream).await.unwrap()
 }
 
 async fn state(rig: &Rig) -> Option<State> {
@@ -320,7 +318,7 @@ async fn keepalives_outlive_a_broker_that_is_away() {
 #[tokio::test(start_paused = true)]
 async fn a_viewer_needs_the_running_stream_and_a_free_place() {
     let rig = Rig::with(Settings { max_viewers: 2, ..settings() });
-    let add = |stream: String| rig.control.add_viewer(camera(), stream.leak(), OFFER.into());
+    let add = |stream: String| rig.add_viewer(stream);
     let none = add(StreamId::random().to_string()).await.unwrap_err();
     assert_eq!(none.to_string(), format!("No active stream found for camera {}", camera()));
     let stream = rig.streaming().await;
@@ -338,6 +336,47 @@ async fn a_viewer_needs_the_running_stream_and_a_free_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_viewer_takes_the_place_of_the_one_it_replaces_only_if_it_is_accepted() {
+    let rig = Rig::with(Settings { max_viewers: 1, ..settings() });
+    let stream = rig.streaming().await;
+    let mut first = rig.add_viewer(stream).await.unwrap();
+    assert!(rig.replace_viewer("another", Some(first.viewer_id)).await.is_err());
+    *rig.world.egress.lock().unwrap() = Mood::Fails("no H.264");
+    assert!(rig.replace_viewer(stream, Some(first.viewer_id)).await.is_err());
+    let lives = rig.control.viewers(None).await.unwrap();
+    assert_eq!(lives.iter().map(|viewer| viewer.viewer_id).collect::<Vec<_>>(), [first.viewer_id]);
+    *rig.world.egress.lock().unwrap() = Mood::Works;
+    let second = rig.replace_viewer(stream, Some(first.viewer_id)).await.unwrap();
+    assert_eq!(first.closed().await, CloseReason::Left);
+    let lives = rig.control.viewers(None).await.unwrap();
+    assert_eq!(lives.iter().map(|viewer| viewer.viewer_id).collect::<Vec<_>>(), [second.viewer_id]);
+    assert!(rig.add_viewer(stream).await.is_err(), "the limit holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn viewers_start_a_stream_on_demand_and_two_at_once_start_one() {
+    let rig = Rig::with(Settings { start_on_demand: true, ..settings() });
+    let (one, two) = tokio::join!(rig.add_viewer("stale"), rig.add_viewer("auto"));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.stream_id, two.stream_id);
+    assert_eq!(rig.world.count(CommandKind::Play), 1);
+    assert_eq!(state(&rig).await, Some(State::Active));
+    assert_eq!(rig.control.stream(camera()).await.unwrap().unwrap().0.viewer_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_cannot_be_started_on_demand_refuses_the_viewer_with_the_reason() {
+    let rig = Rig::with(Settings { start_on_demand: true, ..settings() });
+    rig.broker_status.send_replace(BrokerStatus::Disconnected { reason: "connection refused".into() });
+    let error = rig.add_viewer("auto").await.unwrap_err();
+    assert_eq!(error.to_string(), "MQTT broker is not connected: connection refused");
+    let off = Rig::new();
+    let error = off.add_viewer("auto").await.unwrap_err();
+    assert!(matches!(error, AddViewerError::NoStream(_)), "{error}");
+    assert_eq!(off.world.count(CommandKind::Play), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropping_the_handle_removes_the_viewer_at_the_egress() {
     let rig = Rig::new();
     let stream = rig.streaming().await;
@@ -352,7 +391,7 @@ async fn dropping_the_handle_removes_the_viewer_at_the_egress() {
 async fn a_caller_that_gives_up_while_the_answer_is_made_leaves_no_viewer() {
     let rig = Rig::new();
     let stream = rig.streaming().await;
-    let add = rig.control.add_viewer(camera(), Box::leak(stream.to_string().into_boxed_str()), OFFER.into());
+    let add = rig.add_viewer(stream);
     *rig.world.egress.lock().unwrap() = Mood::Hangs;
     let given_up = tokio::time::timeout(seconds(1), add).await;
     assert!(given_up.is_err());
@@ -383,6 +422,17 @@ async fn a_keyframe_wish_reaches_the_ingest() {
     let stream = rig.streaming().await;
     rig.egress(EgressEvent::KeyframeWanted { stream }).await;
     assert!(rig.world.calls().contains(&Call::Keyframe(stream)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_viewers_can_take_reaches_the_ingest_unless_only_the_camera_counts() {
+    for viewers_lower_remb in [true, false] {
+        let rig = Rig::with(Settings { viewers_lower_remb, ..settings() });
+        let stream = rig.streaming().await;
+        rig.egress(EgressEvent::ViewerLimit { stream, bits_per_second: Some(700_000) }).await;
+        let told = rig.world.calls().contains(&Call::ViewerLimit(stream, Some(700_000)));
+        assert_eq!(told, viewers_lower_remb);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -443,6 +493,7 @@ async fn health_counts_and_names_what_is_wrong() {
             total_viewers: 1,
             cameras_known: 1,
             cameras_online: 1,
+            camera_store: None,
         }
     );
     let Rig { control, ingest_events, .. } = rig;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{AddViewerResult, Done, Engine};
 use crate::base::{CameraId, StreamId, ViewerId};
-use crate::control::handle::{AddViewerError, Reply, Unavailable, ViewerHandle};
+use crate::control::handle::{AddViewerError, NewViewer, Reply, Unavailable, ViewerHandle};
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Input, State};
 use crate::egress::{AddViewer, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
@@ -27,8 +27,9 @@ pub(super) struct Viewer {
 }
 
 impl<I: Ingest, E: Egress> Engine<I, E> {
-    pub(super) fn add_viewer(&mut self, camera: CameraId, asked: &str, offer: String, reply: Reply<AddViewerResult>) {
-        let stream = match self.admit(camera, asked) {
+    pub(super) fn add_viewer(&mut self, camera: CameraId, new: NewViewer, reply: Reply<AddViewerResult>) {
+        let NewViewer { stream_id, offer, replaces } = new;
+        let stream = match self.admit(camera, &stream_id, replaces) {
             Ok(stream) => stream,
             Err(error) => return drop(reply.send(Err(error))),
         };
@@ -49,11 +50,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 Ok(Err(error @ ViewerError::Unavailable)) => Err(AddViewerError::Media(error.to_string())),
                 Err(_) => Err(AddViewerError::Media("the media engine did not answer in time".into())),
             };
-            Done::Answered { viewer, result, reply }
+            Done::Answered { viewer, replaces, result, reply }
         });
     }
 
-    fn admit(&self, camera: CameraId, asked: &str) -> Result<StreamId, AddViewerError> {
+    fn admit(&self, camera: CameraId, asked: &str, replaces: Option<ViewerId>) -> Result<StreamId, AddViewerError> {
         if self.stopping {
             return Err(Unavailable::Stopped.into());
         }
@@ -62,11 +63,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             .get(&camera)
             .filter(|stream| stream.is_open() && matches!(stream.session.state(), State::Starting | State::Active));
         let stream = running.ok_or(AddViewerError::NoStream(camera))?;
-        if asked.parse() != Ok(stream.id) {
+        if !self.settings.start_on_demand && asked.parse() != Ok(stream.id) {
             let asked = asked.chars().take(ECHO_LIMIT).collect();
             return Err(AddViewerError::OtherStream { camera, asked });
         }
-        if self.viewers_of(stream.id) >= self.settings.max_viewers {
+        let freed = replaces.and_then(|viewer| self.viewers.get(&viewer)).filter(|viewer| viewer.stream == stream.id);
+        if self.viewers_of(stream.id) - usize::from(freed.is_some()) >= self.settings.max_viewers {
             return Err(AddViewerError::TooMany(self.settings.max_viewers));
         }
         Ok(stream.id)
@@ -75,6 +77,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn on_answered(
         &mut self,
         viewer: ViewerId,
+        replaces: Option<ViewerId>,
         result: Result<ViewerAnswer, AddViewerError>,
         reply: Reply<AddViewerResult>,
     ) {
@@ -86,12 +89,16 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 return drop(reply.send(Err(error)));
             }
         };
-        let Some(entry) = self.viewers.get_mut(&viewer) else {
+        if !self.viewers.contains_key(&viewer) {
             // Its stream ended, or its session did, while it was being accepted.
             self.egress.remove_viewer(viewer, CloseReason::StreamStopped);
             let gone = AddViewerError::Media("the stream or the session ended meanwhile".into());
             return drop(reply.send(Err(gone)));
-        };
+        }
+        if let Some(replaced) = replaces {
+            self.remove_viewer(replaced);
+        }
+        let Some(entry) = self.viewers.get_mut(&viewer) else { return };
         let (closed, closed_rx) = oneshot::channel();
         let (guard, dropped) = oneshot::channel::<()>();
         entry.accepted = true;
@@ -137,6 +144,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 self.forget_viewer(viewer, reason);
             }
             EgressEvent::KeyframeWanted { stream } => self.ingest.request_keyframe(stream),
+            EgressEvent::ViewerLimit { stream, bits_per_second } => {
+                if self.settings.viewers_lower_remb {
+                    self.ingest.set_viewer_limit(stream, bits_per_second);
+                }
+            }
         }
     }
 

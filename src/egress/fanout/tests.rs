@@ -237,6 +237,96 @@ fn a_lost_picture_is_cured_by_the_group_under_new_numbers_at_most_once_a_second(
 }
 
 #[test]
+fn a_large_group_is_sent_in_turns_and_live_frames_queue_up_behind_it() {
+    let mut s = Scene::new();
+    s.frame(MediaKind::Video, 32, true);
+    for _ in 0..9 {
+        s.frame(MediaKind::Video, 32, false);
+    }
+    let (viewer, _) = s.joins(1, false);
+    let first = s.received(1);
+    assert!((1..=64).contains(&first.len()), "{} packets at once", first.len());
+    s.frame(MediaKind::Video, 2, false);
+    assert!(s.received(1).is_empty(), "a live frame does not overtake the replay");
+    s.fanout.restart_viewer(viewer, s.now, &mut s.network);
+    let mut all = first;
+    while let Some(next) = s.fanout.next_replay() {
+        s.now = s.now.max(next);
+        s.fanout.replay(s.now, &mut s.network);
+        let turn = s.received(1);
+        assert!(turn.len() <= 64, "{} packets at once", turn.len());
+        all.extend(turn);
+    }
+    assert_eq!(all.len(), 322);
+    assert!(consecutive(&seqs(&all)));
+}
+
+#[test]
+fn viewers_that_join_together_share_the_turns() {
+    let mut s = Scene::new();
+    for frame in 0..10 {
+        s.frame(MediaKind::Video, 32, frame == 0);
+    }
+    (1..=4).for_each(|port| drop(s.joins(port, false)));
+    let mut turns = 0;
+    while let Some(next) = s.fanout.next_replay() {
+        s.now = s.now.max(next);
+        s.fanout.replay(s.now, &mut s.network);
+        turns += 1;
+    }
+    assert!(turns >= 4 * 320 / 64 - 1, "{turns} turns");
+    for port in 1..=4 {
+        let got = s.received(port);
+        assert_eq!(got.len(), 320);
+        assert!(consecutive(&seqs(&got)));
+    }
+}
+
+#[test]
+fn what_a_full_socket_refuses_of_a_replay_is_sent_again_later() {
+    let mut s = Scene::new();
+    for frame in 0..4 {
+        s.frame(MediaKind::Video, 32, frame == 0);
+    }
+    s.network.broken = true;
+    s.joins(1, false);
+    assert!(s.received(1).is_empty());
+    s.network.broken = false;
+    while let Some(next) = s.fanout.next_replay() {
+        s.now = s.now.max(next);
+        s.fanout.replay(s.now, &mut s.network);
+    }
+    let got = s.received(1);
+    assert_eq!(got.len(), 128);
+    assert!(consecutive(&seqs(&got)));
+}
+
+#[test]
+fn one_group_is_shown_twice_at_most_and_never_again_with_a_hole() {
+    let mut s = Scene::new();
+    let (viewer, _) = s.joins(1, false);
+    s.frame(MediaKind::Video, 3, true);
+    let showings = |s: &mut Scene| {
+        let mut count = 0;
+        for _ in 0..5 {
+            s.received(1);
+            s.frame(MediaKind::Video, 1, false);
+            s.now += Duration::from_secs(1);
+            s.received(1);
+            s.fanout.restart_viewer(viewer, s.now, &mut s.network);
+            count += usize::from(!s.received(1).is_empty());
+        }
+        count
+    };
+    assert_eq!(showings(&mut s), 1, "it was shown live once");
+    s.frame(MediaKind::Video, 3, true);
+    // A packet that the camera's network lost.
+    s.seq += 1;
+    s.frame(MediaKind::Video, 2, false);
+    assert_eq!(showings(&mut s), 0, "it would break the decoder at the same place");
+}
+
+#[test]
 fn a_silent_cameras_past_is_not_shown_to_anybody() {
     let mut s = Scene::new();
     let (viewer, _) = s.joins(1, false);

@@ -6,9 +6,11 @@ use crate::ingest::handle::OpenError;
 use crate::media::rtcp::{RtcpBlock, RtcpWriter, SenderInfo};
 use crate::media::rtp::RtpHeader;
 use crate::media::{Frame, FrameSink, SeqNo};
+use crate::webrtc::feedback::FeedbackWarning;
 
 const VIDEO: Ssrc = Ssrc(1_607_797_317);
-const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f];
+/// SPS, PPS and the beginning of an IDR slice in one packet.
+const SPS: &[u8] = &[0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0x80, 0, 2, 0x65, 0x88];
 const SLICE: &[u8] = &[0x41, 0];
 
 #[derive(Default)]
@@ -305,6 +307,7 @@ fn stats_name_sources_and_figures() {
     assert_eq!(stats.video.packets, 1);
     assert_eq!(stats.video_source, Some("10.0.0.5:4000".parse().unwrap()));
     assert_eq!(stats.profile_level_id.as_deref(), Some("42e01f"));
+    assert_eq!(stats.codec.map(|report| report.pictures), Some(1));
     assert!(stats.feedback_sent >= 1 && stats.last_feedback.is_some());
     assert_eq!(s.intake.stats(StreamId::random(), s.now, SystemTime::now()), None);
 }
@@ -315,4 +318,81 @@ fn without_feedback_a_camera_hears_nothing() {
     s.open();
     s.video("10.0.0.5:4000", SLICE).unwrap();
     assert!(s.run(Duration::from_secs(5)).is_empty());
+}
+
+#[test]
+fn a_camera_that_gets_no_feedback_is_reported_after_5_s() {
+    for enabled in [true, false] {
+        let mut s = Scene { intake: Intake::new(Ssrc(1), enabled, 0), now: Instant::now(), seq: 0 };
+        let (stream, _) = s.open();
+        for _ in 0..60 {
+            s.video("10.0.0.5:4000", SLICE).unwrap();
+            s.run(Duration::from_millis(100));
+        }
+        let health = s.intake.stats(stream, s.now, SystemTime::now()).unwrap().feedback_health;
+        let warning = if enabled { None } else { Some(FeedbackWarning::NotSent) };
+        assert_eq!(health.warning, warning);
+        let told = s.events().contains(&IngestEvent::FeedbackWarning { stream, warning });
+        assert_eq!(told, !enabled);
+    }
+}
+
+#[test]
+fn feedback_that_the_system_refuses_to_send_is_none() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    for _ in 0..60 {
+        s.video("10.0.0.5:4000", SLICE).unwrap();
+        for (to, _) in s.run(Duration::from_millis(100)) {
+            let failed = Outgoing { stream, entrance: Entrance::Shared, to, bytes: Vec::new() };
+            s.intake.on_send_failed(&failed, s.now);
+        }
+    }
+    let stats = s.intake.stats(stream, s.now, SystemTime::now()).unwrap();
+    assert_eq!((stats.feedback_health.warning, stats.last_feedback), (Some(FeedbackWarning::NotSent), None));
+}
+
+#[test]
+fn a_keyframe_answers_a_pli() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    let answers = |s: &mut Scene| s.intake.stats(stream, s.now, SystemTime::now()).unwrap().feedback_health.answers_pli;
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.intake.request_keyframe(stream, s.now);
+    for _ in 0..25 {
+        s.run(Duration::from_millis(100));
+        s.video("10.0.0.5:4000", SLICE).unwrap();
+    }
+    assert_eq!(answers(&mut s), Some(false));
+    s.video("10.0.0.5:4000", SPS).unwrap();
+    s.intake.request_keyframe(stream, s.now);
+    s.run(Duration::from_millis(600));
+    s.video("10.0.0.5:4000", SPS).unwrap();
+    assert_eq!(answers(&mut s), Some(true));
+}
+
+#[test]
+fn duplicates_are_reported_to_the_camera_and_not_forwarded() {
+    let mut s = Scene::new();
+    let (_, sink) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.seq -= 1;
+    assert_eq!(s.video("10.0.0.5:4000", SLICE), Err(DropReason::Duplicate));
+    let sent = s.run(Duration::from_millis(200));
+    let report = blocks(&sent[0].1).flatten().find_map(|block| match block {
+        RtcpBlock::ReceiverReport(_, reports) => reports.iter().next(),
+        _ => None,
+    });
+    assert_eq!(report.unwrap().cumulative_lost, -1);
+    assert_eq!(sink.0.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn the_limit_of_viewers_lowers_remb() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.intake.set_viewer_limit(stream, Some(1_500_000));
+    s.run(Duration::from_millis(200));
+    assert_eq!(s.intake.stats(stream, s.now, SystemTime::now()).unwrap().remb, 1_500_000);
 }
