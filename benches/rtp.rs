@@ -45,7 +45,7 @@ fn ingest(c: &mut Criterion) {
         b.iter(|| {
             now += Duration::from_millis(5);
             let packet = RtpPacket::parse(next.next().expect("the cycle has no end").clone()).expect("valid");
-            let placed = receiver.place(&packet, now).expect("in order");
+            let placed = receiver.place(&packet, false, now).expect("in order");
             feedback.on_rtp(MediaKind::Video, &packet, placed.restarted, now);
             let clock = clock.on_packet(MediaKind::Video, placed.time, now);
             pipeline.push(&packet, placed, clock, now, &mut frames);

@@ -195,7 +195,7 @@ impl Intake {
                 // The keyframe that it began with was among the packets dropped meanwhile.
                 stream.request_keyframe(now);
             }
-            let placed = stream.on_rtp(kind, &packet, now);
+            let placed = stream.on_rtp(kind, &packet, new, now);
             self.after(id, now);
             placed.map_err(|refused| (refused.into(), None))?;
         }

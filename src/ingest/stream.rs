@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::media::clock::StreamClock;
 use crate::media::doctor::CodecReport;
 use crate::media::pipeline::Pipeline;
-use crate::media::receive::{Refused, TrackReceiver};
+use crate::media::receive::{Placed, Refused, TrackReceiver};
 use crate::media::reorder::ReorderCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
@@ -97,14 +97,20 @@ impl Stream {
         }
     }
 
-    /// A packet that the latch gave to this stream.
+    /// A packet that the latch gave to this stream. `moved`: it is the first one from its address.
     ///
     /// # Errors
     ///
-    /// [`Refused`]: it is not forwarded.
-    pub(super) fn on_rtp(&mut self, kind: MediaKind, packet: &RtpPacket, now: Instant) -> Result<(), Refused> {
+    /// [`Refused`]: it is not forwarded, or not yet.
+    pub(super) fn on_rtp(
+        &mut self,
+        kind: MediaKind,
+        packet: &RtpPacket,
+        moved: bool,
+        now: Instant,
+    ) -> Result<(), Refused> {
         let track = &mut self.tracks[kind.index()];
-        let placed = match track.receiver.place(packet, now) {
+        let mut placed = match track.receiver.place(packet, moved, now) {
             Ok(placed) => placed,
             Err(refused) => {
                 if refused == Refused::Duplicate {
@@ -114,18 +120,33 @@ impl Stream {
                 return Err(refused);
             }
         };
+        let confirmed = track.receiver.take_confirmed();
+        let is_first = self.last_packet.is_none();
         self.last_packet = Some(now);
         if std::mem::take(&mut self.stalled) {
             self.outputs.push_back(StreamOutput::Resumed);
         }
+        let restarted = placed.restarted;
+        if let Some((first, placed_first)) = confirmed {
+            self.forward(kind, &first, placed_first, now);
+            placed.restarted = false;
+        }
+        self.forward(kind, packet, placed, now);
+        self.emit(now);
+        // What the camera sent before its reboot is of no use to what comes after it.
+        if restarted && !is_first && kind == MediaKind::Video {
+            self.feedback.request_keyframe(now);
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, kind: MediaKind, packet: &RtpPacket, placed: Placed, now: Instant) {
         if placed.restarted {
             self.clock.on_restart(kind);
         }
         self.feedback.on_rtp(kind, packet, placed.restarted, now);
         let clock = self.clock.on_packet(kind, placed.time, now);
-        track.pipeline.push(packet, placed, clock, now, &mut self.frames);
-        self.emit(now);
-        Ok(())
+        self.tracks[kind.index()].pipeline.push(packet, placed, clock, now, &mut self.frames);
     }
 
     /// The camera's own RTCP.
