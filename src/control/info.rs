@@ -10,7 +10,7 @@ use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::ViewerStats;
-use crate::ingest::IngestStats;
+use crate::ingest::{DropReason, IngestStats, RefusedSource};
 
 /// A stream, running or failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +117,15 @@ pub struct ViewerInfo {
     pub connected: bool,
     /// The egress's figures.
     pub stats: Option<ViewerStats>,
+}
+
+/// What was dropped on the camera ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// The sources, each with the camera that it comes nearest to; the last heard one first.
+    pub refused: Vec<(Option<CameraId>, RefusedSource)>,
+    /// Packets dropped since the start, for every reason.
+    pub dropped: Vec<(DropReason, u64)>,
 }
 
 /// How the service is.
