@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::cameras::StoreInfo;
+use super::picture::PictureStatus;
 use super::registry::CameraFacts;
 use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
@@ -41,6 +42,8 @@ pub struct StreamInfo {
     pub media: MediaInfo,
     /// What the camera said over MQTT.
     pub camera: Option<CameraFacts>,
+    /// Whether there is a picture, and why not.
+    pub picture: PictureStatus,
 }
 
 /// Keepalives of a stream.

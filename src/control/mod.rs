@@ -8,6 +8,7 @@ pub mod info;
 pub mod keepalive;
 pub mod label;
 pub mod media_io;
+pub mod picture;
 pub mod play;
 pub mod record;
 pub mod registry;
@@ -31,6 +32,7 @@ pub use handle::{
 };
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
+pub use picture::{PictureCode, PictureStatus};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 

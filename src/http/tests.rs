@@ -199,6 +199,7 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
         &["stream", "viewers", "viewer_count", "duration_seconds", "keepalive_count", "error_count"],
     );
     let stream = &answer.body["stream"];
+    assert_eq!(stream["why_no_picture"], json!({"code": "no_video", "text": "sound arrives, but no video packets"}));
     assert_keys(
         stream,
         &[

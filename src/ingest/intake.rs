@@ -187,15 +187,15 @@ impl Intake {
         let clue = Clue::Rtp(RtpClue { ssrc: packet.ssrc(), timestamp: packet.timestamp() });
         let arrival = Arrival { source, entrance: door.entrance, slot: kind.into(), clue };
         let Latched { stream: id, new, waited } = self.latched(&arrival, door, now)?;
-        if new && kind == MediaKind::Video {
-            self.events.push_back(IngestEvent::MediaStarted { stream: id, source });
-        }
         if let Some(stream) = self.streams.get_mut(&id) {
             if waited && kind == MediaKind::Video {
                 // The keyframe that it began with was among the packets dropped meanwhile.
                 stream.request_keyframe(now);
             }
             let placed = stream.on_rtp(kind, &packet, new, now);
+            if new && kind == MediaKind::Video && placed.is_ok() {
+                self.events.push_back(IngestEvent::MediaStarted { stream: id, source });
+            }
             self.after(id, now);
             placed.map_err(|refused| (refused.into(), None))?;
         }

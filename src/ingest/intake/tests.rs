@@ -145,6 +145,22 @@ fn silence_is_a_stall_with_a_pli_and_the_next_packet_ends_it() {
 }
 
 #[test]
+fn sound_alone_is_a_stall_once_there_was_a_picture() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.audio("10.0.0.5:4002").unwrap();
+    s.events();
+    for _ in 0..8 {
+        s.run(Duration::from_millis(500));
+        s.audio("10.0.0.5:4002").unwrap();
+    }
+    assert!(matches!(s.events()[..], [IngestEvent::MediaStalled { .. }]));
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    assert_eq!(s.events(), [IngestEvent::MediaResumed { stream }]);
+}
+
+#[test]
 fn a_keyframe_request_is_a_pli_to_the_camera() {
     let mut s = Scene::new();
     let (stream, _) = s.open();
