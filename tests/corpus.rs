@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 mod dtls;
 #[path = "../fuzz/bodies/h264.rs"]
 mod h264;
+#[path = "../fuzz/bodies/latch.rs"]
+mod latch;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
@@ -67,6 +69,11 @@ fn rtp_packets() {
 #[test]
 fn rtcp_compounds() {
     replay("rtcp", rtcp::run);
+}
+
+#[test]
+fn latch_operations() {
+    replay("latch", latch::run);
 }
 
 #[test]

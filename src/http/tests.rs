@@ -7,7 +7,7 @@ use super::*;
 use crate::base::{AllowedOrigins, StreamId};
 use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
-use crate::ingest::IngestStats;
+use crate::ingest::{DropReason, IngestStats, RefusedSource};
 use crate::media::doctor::{CodecReport, Gop};
 use crate::media::h264::ProfileLevelId;
 use crate::media::sps::Sps;
@@ -199,6 +199,7 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
         &["stream", "viewers", "viewer_count", "duration_seconds", "keepalive_count", "error_count"],
     );
     let stream = &answer.body["stream"];
+    assert_eq!(stream["why_no_picture"], json!({"code": "no_video", "text": "sound arrives, but no video packets"}));
     assert_keys(
         stream,
         &[
@@ -518,4 +519,36 @@ async fn pages_come_with_type_and_policy_on_both_ports() {
 #[test]
 fn the_turn_password_stays_out_of_logs() {
     assert!(!format!("{:?}", page_settings()).contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_names_who_was_refused_why_and_the_nearest_camera_and_counts_every_reason() {
+    let rig = Rig::new();
+    let stream = rig.streaming().await;
+    let source = |address: &str, nearest| RefusedSource {
+        source: address.parse().unwrap(),
+        port: 5006,
+        first_seen: std::time::UNIX_EPOCH,
+        last_seen: std::time::UNIX_EPOCH + std::time::Duration::from_secs(1),
+        packets: 7,
+        reason: DropReason::SlotTaken,
+        nearest,
+    };
+    *rig.world.refused.lock().unwrap() = vec![source("10.0.0.5:6000", Some(stream)), source("[2001:db8::1]:9", None)];
+    let answer = get(&rig, "/sources").await;
+    assert_eq!((answer.status, &answer.body["count"]), (StatusCode::OK, &json!(2)));
+    let expected = json!({
+        "address": "10.0.0.5:6000",
+        "port": 5006,
+        "first_seen": "1970-01-01T00:00:00.000000Z",
+        "last_seen": "1970-01-01T00:00:01.000000Z",
+        "packets": 7,
+        "reason": "slot_taken",
+        "nearest_camera_id": CAMERA,
+        "nearest_stream_id": stream,
+    });
+    assert_eq!(answer.body["sources"][0], expected);
+    assert_eq!(answer.body["sources"][1]["nearest_camera_id"], Value::Null);
+    assert_eq!(keys(&answer.body["dropped"]).len(), DropReason::ALL.len());
+    assert_eq!(answer.body["dropped"]["slot_taken"], DropReason::SlotTaken as u64);
 }

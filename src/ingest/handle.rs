@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::driver::{CameraPorts, Driver, Shared};
-use super::intake::{DropCounters, Intake};
+use super::intake::{DropCounters, Intake, RefusedSource};
 use crate::base::{CameraId, Shutdown, StreamId};
 use crate::media::doctor::CodecReport;
+use crate::media::latch::Entrance;
 use crate::media::reorder::ReorderCounters;
 use crate::media::{FrameSink, Ssrc};
 use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
@@ -25,6 +26,8 @@ pub struct OpenStream {
     pub bitrate_range: (u64, u64),
     /// The camera's address where the control plane knows it.
     pub expected_ip: Option<IpAddr>,
+    /// The CNAME that its SDP tells the camera to send with (`a=x-skl-cname`).
+    pub cname: String,
     /// Where its frames go.
     pub sink: Arc<dyn FrameSink>,
 }
@@ -46,7 +49,16 @@ pub enum OpenError {
     /// The same stream id is open already.
     #[error("the stream is open already")]
     AlreadyOpen,
-    /// Ingest has stopped.
+    /// Packets of the two cameras could not be told apart, and that did not change in time.
+    #[error(
+        "packets could not be told from those of camera {camera}, which has not sent all its media yet; \
+         try again when it streams or is stopped, or give streams ports of their own with MEDIA_PORT_RANGE"
+    )]
+    Ambiguous {
+        /// The other camera.
+        camera: CameraId,
+    },
+    /// Ingest has stopped, or the stream was closed while it was being opened.
     #[error("the media engine has stopped")]
     Stopped,
 }
@@ -147,7 +159,8 @@ pub struct IngestSettings {
 #[derive(Clone)]
 pub struct IngestHandle {
     shared: Arc<Shared>,
-    plan: PortPlan,
+    /// The shared ports, then those of the pool.
+    plans: Arc<[PortPlan]>,
     drops: Arc<DropCounters>,
 }
 
@@ -163,29 +176,48 @@ impl IngestHandle {
         events: mpsc::Sender<IngestEvent>,
         shutdown: &Shutdown,
     ) -> io::Result<Self> {
-        let plan = ports.plan()?;
-        let intake = Intake::new(Ssrc(rand::random()), settings.feedback);
+        let plans = ports.plans()?;
+        let pool = u16::try_from(plans.len() - 1).unwrap_or(u16::MAX);
+        let intake = Intake::new(Ssrc(rand::random()), settings.feedback, pool);
         let drops = intake.drops();
         let shared = Arc::new(Shared::new(intake));
-        let driver = Driver::new(ports, shared.clone(), events)?;
+        let driver = Driver::new(ports, &plans, shared.clone(), events)?;
         shutdown.spawn(driver.run(shutdown.clone()));
-        Ok(Self { shared, plan, drops })
+        Ok(Self { shared, plans: plans.into(), drops })
     }
 
     /// Expects `stream` from now on and names the ports for its SDP.
+    ///
+    /// Where its packets could be mistaken for those of a stream that is not fully latched, it gets ports of its
+    /// own, or waits for that stream, for [`OPEN_WAIT`](super::OPEN_WAIT) at most. Opens are served in their order.
+    /// Dropping the future undoes it.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub async fn open(&self, stream: OpenStream) -> Result<PortPlan, OpenError> {
-        self.shared.lock().open(stream, Instant::now())?;
+        let mut undo = Undo { shared: &self.shared, stream: Some(stream.stream) };
+        let opened = match self.shared.lock().open(stream, Instant::now()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                undo.stream = None;
+                return Err(error);
+            }
+        };
         self.shared.wake.notify_one();
-        Ok(self.plan)
+        let entrance = opened.await.unwrap_or(Err(OpenError::Stopped));
+        undo.stream = None;
+        let plan = match entrance? {
+            Entrance::Shared => self.plans.first(),
+            Entrance::Own(index) => self.plans.get(1 + usize::from(index)),
+        };
+        plan.copied().ok_or(OpenError::Stopped)
     }
 
     /// Forgets a stream: its packets are dropped from now on and nothing is sent to its camera any more.
     pub fn close(&self, stream: StreamId) {
-        self.shared.lock().close(stream);
+        self.shared.lock().close(stream, Instant::now());
+        self.shared.wake.notify_one();
     }
 
     /// Asks the camera for a keyframe; coalesced to one per 500 ms.
@@ -196,7 +228,7 @@ impl IngestHandle {
 
     /// The control plane learned the camera's address.
     pub fn expect_source(&self, stream: StreamId, ip: IpAddr) {
-        self.shared.lock().expect(stream, ip);
+        self.shared.lock().expect(stream, ip, Instant::now());
     }
 
     /// What the viewers of a stream can use at most, in bit/s: REMB does not ask the camera for more, but never
@@ -211,8 +243,27 @@ impl IngestHandle {
         self.shared.lock().stats(stream, Instant::now(), SystemTime::now())
     }
 
+    /// Sources whose packets were dropped lately, the last heard one first: at most 256.
+    pub fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.shared.lock().refused(Instant::now(), SystemTime::now())
+    }
+
     /// Datagrams dropped on the camera ports so far, by reason.
     pub fn drops(&self) -> &DropCounters {
         &self.drops
+    }
+}
+
+/// Closes a stream whose open was given up.
+struct Undo<'a> {
+    shared: &'a Shared,
+    stream: Option<StreamId>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            self.shared.lock().close(stream, Instant::now());
+        }
     }
 }

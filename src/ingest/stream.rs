@@ -38,6 +38,8 @@ pub(super) struct Stream {
     sink: Arc<dyn FrameSink>,
     next_tick: Instant,
     last_packet: Option<Instant>,
+    /// What people want to see: once there was video, sound alone is a stall.
+    last_video: Option<Instant>,
     stalled: bool,
     last_keyframe: Option<Instant>,
     warning: Option<FeedbackWarning>,
@@ -89,6 +91,7 @@ impl Stream {
             sink,
             next_tick: now + TICK,
             last_packet: None,
+            last_video: None,
             stalled: false,
             last_keyframe: None,
             warning: None,
@@ -123,7 +126,10 @@ impl Stream {
         let confirmed = track.receiver.take_confirmed();
         let is_first = self.last_packet.is_none();
         self.last_packet = Some(now);
-        if std::mem::take(&mut self.stalled) {
+        if kind == MediaKind::Video {
+            self.last_video = Some(now);
+        }
+        if (kind == MediaKind::Video || self.last_video.is_none()) && std::mem::take(&mut self.stalled) {
             self.outputs.push_back(StreamOutput::Resumed);
         }
         let restarted = placed.restarted;
@@ -205,7 +211,8 @@ impl Stream {
             self.warning = warning;
             self.outputs.push_back(StreamOutput::Warning(warning));
         }
-        let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let last = self.last_video.or(self.last_packet);
+        let silence = last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if silence >= STALL_AFTER && !self.stalled {
             self.stalled = true;
             self.feedback.request_keyframe(now);

@@ -19,8 +19,8 @@ use crate::control::settings::BrokerStatus;
 use crate::egress::CloseReason;
 use crate::ingest::{IngestStats, OpenStream, PortPlan};
 
-/// The ingest only reserves ports.
-const OPEN_WAIT: Duration = Duration::from_secs(1);
+/// The ingest gives up by itself before; this is for the case that it does not.
+const OPEN_WAIT: Duration = crate::ingest::OPEN_WAIT.saturating_add(Duration::from_millis(500));
 /// The MQTT edge gives up after 5 s; this is for the case that it does not.
 const PUBLISH_WAIT: Duration = Duration::from_millis(5_300);
 /// Calls that may wait for one stream's start or stop.
@@ -169,7 +169,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             stream: id,
             camera: stream.camera,
             bitrate_range: stream.bitrate_range,
-            expected_ip: self.registry.hint(stream.camera, SystemTime::now()),
+            expected_ip: self.source_ip(self.registry.hint(stream.camera, SystemTime::now())),
+            cname: stream.cname.clone(),
             sink: self.egress.open_stream(id),
         };
         let ingest = self.ingest.clone();
@@ -180,6 +181,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             };
             Done::Opened { stream: id, result }
         });
+    }
+
+    /// The address that a camera's packets come from, by the one that it believes to have.
+    pub(super) fn source_ip(&self, camera: Option<IpAddr>) -> Option<IpAddr> {
+        self.settings.address.source_of(camera?)
     }
 
     pub(super) fn on_opened(&mut self, stream: StreamId, result: Result<PortPlan, String>) {
