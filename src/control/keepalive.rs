@@ -45,6 +45,11 @@ impl Keepalive {
         self.next = Some(now);
     }
 
+    /// The broker is there again: the next one is due now.
+    pub fn hurry(&mut self, now: Instant) {
+        self.next = self.next.map(|next| next.min(now));
+    }
+
     /// No more from now on.
     pub fn stop(&mut self) {
         self.next = None;
@@ -172,6 +177,25 @@ mod tests {
         assert_eq!(keepalive.poll_at(), Some(start + INTERVAL), "back on the grid");
         assert_eq!((keepalive.count(), keepalive.errors()), (1, 1));
         assert_eq!(keepalive.last_error(), Some("not connected"));
+    }
+
+    #[test]
+    fn a_broker_that_is_back_gets_one_at_once_and_a_stopped_session_none() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(INTERVAL);
+        keepalive.hurry(start);
+        assert_eq!(keepalive.poll_at(), None, "not started");
+        keepalive.start(start);
+        assert!(keepalive.take_due(start).is_some());
+        keepalive.done(start, Err("not connected".into()));
+        let back = start + Duration::from_millis(300);
+        keepalive.hurry(back);
+        assert_eq!(keepalive.take_due(back), Some(0));
+        keepalive.done(back, Ok(()));
+        assert_eq!(keepalive.poll_at(), Some(start + INTERVAL), "back on the grid");
+        keepalive.stop();
+        keepalive.hurry(back);
+        assert_eq!(keepalive.poll_at(), None);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum Input {
     MediaStalled(Duration),
     /// The camera has connected to the broker: it may have rebooted and forgotten the stream.
     CameraConnected,
+    /// The service has connected to the broker again.
+    BrokerBack,
     /// So many viewers watch now.
     Viewers(usize),
     /// End the session.
@@ -213,6 +215,7 @@ impl Session {
             }
             Input::MediaStalled(silence) => self.on_stalled(now, silence),
             Input::CameraConnected => self.on_camera_connected(now),
+            Input::BrokerBack => self.keepalive.hurry(now),
             Input::Viewers(0) => self.idle_since = self.idle_since.or(Some(now)),
             Input::Viewers(_) => self.idle_since = None,
             Input::Stop(cause) => self.on_stop(now, cause, &mut actions),

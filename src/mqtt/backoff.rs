@@ -6,13 +6,14 @@ use rand::RngExt;
 
 /// The first pause. A broker that restarts is back within a second.
 const FIRST: Duration = Duration::from_millis(200);
-/// The longest pause, before jitter.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The longest pause, before jitter. With it a broker is found again within 2 s of its return, however long it was
+/// away: cameras live on keepalives.
+const LONGEST: Duration = Duration::from_secs(1);
 /// A connection that lasted this long was a good one; the next failure is a new story. A shorter one
 /// may be a broker that accepts and throws out, which must not be asked five times a second.
-const LIVED: Duration = LONGEST;
+const LIVED: Duration = Duration::from_secs(10);
 
-/// Pauses that double from 0.2 s to 10 s, each ± 50 % so that many clients of one broker do not come
+/// Pauses that double from 0.2 s to 1 s, each ± 50 % so that many clients of one broker do not come
 /// back in step.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {

@@ -64,8 +64,8 @@ impl Storm {
         for camera in cameras.iter_mut().filter(|camera| camera.stream.is_none()) {
             site.start(camera).await;
         }
+        futures_util::future::join_all(cameras.iter().map(|camera| camera.shows(PICTURES))).await;
         for camera in &cameras {
-            camera.shows(PICTURES).await;
             until("the stream is active", async || {
                 let detail = site.detail(camera);
                 detail["stream"]["state"] == "active" && detail["stream"]["media"]["state"] == "flowing"

@@ -27,7 +27,7 @@ async fn watched(change: impl FnOnce(&mut SimSettings)) -> (Site, Camera) {
 async fn goes_on(site: Site, camera: Camera) {
     camera.shows(PICTURES).await;
     camera.was_alone();
-    camera.is_continuous();
+    camera.was_continuous();
     let detail = site.detail(&camera);
     assert_eq!(detail["stream"]["stream_id"].as_str(), camera.stream.as_deref());
     site.end().await;
@@ -49,7 +49,12 @@ async fn a_camera_whose_nat_forgets_goes_on_from_other_ports() {
     camera.shows(PICTURES).await;
     let after = site.detail(&camera)["stream"]["media"]["sources"]["video"].clone();
     assert!(before.is_string() && after.is_string() && before != after, "{before} {after}");
-    goes_on(site, camera).await;
+    camera.was_alone();
+    camera.went_forward();
+    // To the camera it is one stream; what it has sent in vain is missing, and no more than the 3 s of silence.
+    let lost = camera.tally().missing;
+    assert!(lost < 100, "{lost} are missing");
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +64,9 @@ async fn a_camera_with_a_new_address_goes_on_from_there() {
     camera.shows(PICTURES).await;
     let after = site.detail(&camera)["stream"]["media"]["sources"]["video"].clone();
     assert!(after.as_str().unwrap().starts_with(&format!("{}:", address(99))), "{after}");
-    goes_on(site, camera).await;
+    camera.was_alone();
+    camera.went_forward();
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,28 +150,31 @@ async fn while_the_broker_restarts_twenty_streams_lose_nothing_and_keepalives_ar
     for camera in &mut cameras {
         site.start(camera).await;
     }
-    for camera in &cameras {
-        camera.shows(PICTURES).await;
-    }
+    all_show(&cameras).await;
     broker.kill();
     until("the service has noticed", async || site.call("GET", "/health").1["status"] == "degraded").await;
-    for camera in &cameras {
-        camera.shows(PICTURES).await;
-    }
+    all_show(&cameras).await;
     tokio::task::block_in_place(|| broker.restart());
     let back = SystemTime::now();
-    for camera in &cameras {
-        let first = within("a keepalive after the restart", first_keepalive(&site, camera, back)).await;
-        let after = first.duration_since(back).unwrap();
+    // Side by side, or a later keepalive would be taken for the first.
+    let first = cameras.iter().map(|camera| first_keepalive(&site, camera, back));
+    let first = within("keepalives after the restart", futures_util::future::join_all(first)).await;
+    for (camera, at) in cameras.iter().zip(first) {
+        let after = at.duration_since(back).unwrap();
         assert!(after <= Duration::from_secs(2), "{}: {after:?}", camera.id);
     }
+    all_show(&cameras).await;
     for camera in &cameras {
-        camera.shows(PICTURES).await;
         camera.was_alone();
-        camera.is_continuous();
+        camera.was_continuous();
         assert!(camera.report().keepalive_gaps <= 1, "{:?}", camera.report());
     }
     site.end().await;
+}
+
+/// All of them show pictures that they have not yet taken.
+async fn all_show(cameras: &[Camera]) {
+    futures_util::future::join_all(cameras.iter().map(|camera| camera.shows(PICTURES))).await;
 }
 
 /// When the broker took a camera's first keepalive after `back`: looks more often than there are keepalives.

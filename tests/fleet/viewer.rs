@@ -50,15 +50,15 @@ pub(crate) struct Tally {
     pub(crate) sounds: u64,
     /// The last picture's number.
     pub(crate) last: Option<u32>,
-    /// The last picture was an earlier one than that before it; the group of pictures for a new viewer aside.
+    /// Pictures whose number or timestamp is an earlier one than that of the packet before them.
     pub(crate) reversed: u64,
+    pub(crate) backwards: u64,
     /// What somebody else has sent.
     pub(crate) foreign: Vec<Mark>,
-    /// Video packets that did not come, came late or twice; pictures with an earlier timestamp.
+    /// Video packets that did not come, came late or twice.
     pub(crate) missing: u64,
     pub(crate) late: u64,
     pub(crate) twice: u64,
-    pub(crate) backwards: u64,
     /// What was not to be understood.
     pub(crate) undecryptable: u64,
 }
@@ -262,8 +262,6 @@ impl Peer {
             } else {
                 tally.pictures += 1;
                 tally.last = Some(mark.number);
-                tally.reversed += u64::from(self.last_mark.is_some_and(|last| mark.number < last));
-                self.last_mark = Some(mark.number);
             }
         }
         if ssrc != self.video {
@@ -274,6 +272,13 @@ impl Peer {
             ahead @ 0..0x8000 => {
                 tally.missing += u64::from(ahead);
                 self.next_seq = Some(seq.wrapping_add(1));
+                let time = packet.timestamp();
+                let step = time.wrapping_sub(self.last_time.replace(time).unwrap_or(time));
+                tally.backwards += u64::from(step >= 1 << 31);
+                if let Some(mark) = mark {
+                    let last = self.last_mark.replace(mark.number);
+                    tally.reversed += u64::from(last.is_some_and(|last| mark.number < last));
+                }
             }
             _ if self.recent.contains(&seq) => tally.twice += 1,
             _ => {
@@ -285,8 +290,5 @@ impl Peer {
             self.recent.pop_front();
         }
         self.recent.push_back(seq);
-        let time = packet.timestamp();
-        let step = time.wrapping_sub(self.last_time.replace(time).unwrap_or(time));
-        tally.backwards += u64::from(step >= 1 << 31);
     }
 }

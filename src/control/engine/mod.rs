@@ -146,6 +146,7 @@ type AddViewerResult = Result<ViewerHandle, AddViewerError>;
 impl<I: Ingest, E: Egress> Engine<I, E> {
     async fn run(mut self, mut inputs: Inputs, shutdown: Shutdown) {
         let (mut cameras_open, mut ingest_open, mut egress_open) = (true, true, true);
+        let mut broker_known = true;
         loop {
             // Far away where nothing is due: the branch has to have some deadline.
             let deadline = self.next_deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -171,6 +172,10 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 message = inputs.cameras.recv(), if cameras_open => match message {
                     Some(message) => self.on_camera_message(message),
                     None => cameras_open = false,
+                },
+                changed = self.broker.changed(), if broker_known => match changed {
+                    Ok(()) => self.on_broker(),
+                    Err(_) => broker_known = false,
                 },
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -266,6 +271,17 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if change.connected {
             tracing::info!(%camera, %stream, "camera has connected to the broker; sending play again");
             self.input(stream, Input::CameraConnected);
+        }
+    }
+
+    /// Keepalives that could not be published do not wait for their next turn.
+    fn on_broker(&mut self) {
+        if *self.broker.borrow_and_update() != BrokerStatus::Connected {
+            return;
+        }
+        let open: Vec<StreamId> = self.cameras_of.keys().copied().collect();
+        for stream in open {
+            self.input(stream, Input::BrokerBack);
         }
     }
 

@@ -49,6 +49,19 @@ async fn a_start_opens_egress_and_ingest_before_play_and_sends_a_keepalive_after
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_is_back_gets_a_keepalive_at_once() {
+    let rig = Rig::new();
+    rig.control.start_stream(camera(), StartOptions::default()).await.unwrap();
+    until("the first keepalive", async || rig.world.count(CommandKind::Keepalive) == 1).await;
+    rig.broker_status.send_replace(crate::control::BrokerStatus::Disconnected { reason: "gone".to_owned() });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.world.count(CommandKind::Keepalive), 1);
+    rig.broker_status.send_replace(crate::control::BrokerStatus::Connected);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.world.count(CommandKind::Keepalive), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_concurrent_starts_one_wins_and_the_other_is_told_its_ids() {
     let rig = Rig::new();
     let (one, two) = tokio::join!(
