@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::cameras::StoreInfo;
+use super::picture::WhyNoPicture;
 use super::registry::CameraFacts;
 use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
@@ -39,6 +40,8 @@ pub struct StreamInfo {
     pub manager: ManagerInfo,
     /// What is known of the packets.
     pub media: MediaInfo,
+    /// The one thing to look at first when there is no picture.
+    pub picture: WhyNoPicture,
     /// What the camera said over MQTT.
     pub camera: Option<CameraFacts>,
 }

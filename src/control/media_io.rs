@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{StreamId, ViewerId};
 use crate::egress::{AddViewer, CloseReason, EgressHandle, ViewerAnswer, ViewerError, ViewerStats};
-use crate::ingest::{IngestHandle, IngestStats, OpenError, OpenStream, PortPlan};
+use crate::ingest::{IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::FrameSink;
 
 /// See [`IngestHandle`].
@@ -20,6 +20,8 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn expect_source(&self, stream: StreamId, ip: IpAddr);
     /// See [`IngestHandle::stats`].
     fn stats(&self, stream: StreamId) -> Option<IngestStats>;
+    /// See [`IngestHandle::refused_sources`].
+    fn refused_sources(&self) -> Vec<RefusedSource>;
 }
 
 /// See [`EgressHandle`].
@@ -55,6 +57,10 @@ impl Ingest for IngestHandle {
 
     fn stats(&self, stream: StreamId) -> Option<IngestStats> {
         self.stats(stream)
+    }
+
+    fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.refused_sources()
     }
 }
 

@@ -8,11 +8,13 @@ pub mod info;
 pub mod keepalive;
 pub mod label;
 pub mod media_io;
+pub mod picture;
 pub mod play;
 pub mod record;
 pub mod registry;
 pub mod session;
 pub mod settings;
+pub mod watchdog;
 
 mod engine;
 mod handle;
@@ -31,6 +33,7 @@ pub use handle::{
 };
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
+pub use picture::{PictureCode, WhyNoPicture};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::control::keepalive::RETRY_AFTER;
+use crate::control::watchdog::SHORTEST_REPLAY_GAP;
 
 const PORTS: PortPlan = PortPlan { video_rtp: 5006, rtcp: 5007, audio_rtp: 5008 };
 const TIMING: Timing = Timing {

@@ -15,7 +15,7 @@ use super::settings::{BrokerStatus, Settings};
 use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
-use crate::ingest::{IngestEvent, IngestStats, OpenError, OpenStream, PortPlan};
+use crate::ingest::{IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::{Frame, FrameSink};
 
 pub(crate) const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
@@ -54,12 +54,14 @@ pub(crate) struct World {
     pub(crate) ingest: Arc<Mutex<Mood>>,
     pub(crate) egress: Arc<Mutex<Mood>>,
     pub(crate) stats: Arc<Mutex<Option<IngestStats>>>,
+    pub(crate) refused: Arc<Mutex<Vec<RefusedSource>>>,
 }
 
 impl World {
     fn new() -> Self {
         let works = || Arc::new(Mutex::new(Mood::Works));
-        Self { calls: Arc::default(), broker: works(), ingest: works(), egress: works(), stats: Arc::default() }
+        let (broker, ingest, egress) = (works(), works(), works());
+        Self { calls: Arc::default(), broker, ingest, egress, stats: Arc::default(), refused: Arc::default() }
     }
 
     fn record(&self, call: Call) {
@@ -122,6 +124,10 @@ impl Ingest for FakeIngest {
 
     fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
         self.0.stats.lock().unwrap().clone()
+    }
+
+    fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.0.refused.lock().unwrap().clone()
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn stream_summary(info: &StreamInfo) -> Value {
         "viewer_count": info.viewer_count,
         "webrtc_endpoint_id": webrtc_endpoint_id(info.stream_id),
         "media": { "state": info.media.state, "reason": info.media.reason },
+        "why_no_picture": info.picture,
     })
 }
 
@@ -64,6 +65,7 @@ pub(super) fn stream_detail(info: &StreamInfo, viewers: &[ViewerInfo]) -> Value 
             "keepalive_stats": keepalive_stats(info, &info.keepalive),
             "manager_stats": manager_stats(&info.manager),
             "media": media(&info.media),
+            "why_no_picture": info.picture,
             "camera": info.camera.as_ref().map(camera),
         },
         "viewers": self::viewers(viewers),

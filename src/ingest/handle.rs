@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::driver::{CameraPorts, Driver, Shared};
-use super::intake::{DropCounters, Intake};
+use super::intake::{DropCounters, Intake, RefusedSource};
 use crate::base::{CameraId, Shutdown, StreamId};
 use crate::media::{FrameSink, Ssrc};
 
@@ -184,6 +184,11 @@ impl IngestHandle {
     /// Current figures, or `None` for a stream that is not open.
     pub fn stats(&self, stream: StreamId) -> Option<IngestStats> {
         self.shared.lock().stats(stream, Instant::now(), SystemTime::now())
+    }
+
+    /// Sources whose packets were refused lately, the last heard one first: a bounded number.
+    pub fn refused_sources(&self) -> Vec<RefusedSource> {
+        self.shared.lock().refused(Instant::now(), SystemTime::now())
     }
 
     /// Datagrams dropped on the camera ports so far, by reason.

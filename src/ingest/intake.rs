@@ -95,6 +95,22 @@ impl DropCounters {
     }
 }
 
+/// Sources remembered whose packets were refused.
+const MAX_REFUSED: usize = 16;
+
+/// A source whose RTP or RTCP was refused because it belongs to no stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSource {
+    /// Its address.
+    pub source: SocketAddr,
+    /// When the last packet was dropped.
+    pub last_seen: SystemTime,
+    /// Why it was.
+    pub reason: DropReason,
+    /// The open stream that the source comes nearest to, if any.
+    pub nearest: Option<StreamId>,
+}
+
 /// All streams behind the camera ports.
 pub(super) struct Intake {
     ssrc: Ssrc,
@@ -103,6 +119,8 @@ pub(super) struct Intake {
     streams: HashMap<StreamId, Stream>,
     timers: Timers<StreamId>,
     drops: Arc<DropCounters>,
+    /// The last heard one at the end, each once; at most [`MAX_REFUSED`].
+    refused: VecDeque<(SocketAddr, DropReason, Instant)>,
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<IngestEvent>,
 }
@@ -117,6 +135,7 @@ impl Intake {
             streams: HashMap::new(),
             timers: Timers::default(),
             drops: Arc::default(),
+            refused: VecDeque::with_capacity(MAX_REFUSED),
             datagrams: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -164,8 +183,33 @@ impl Intake {
         };
         if let Err(reason) = result {
             self.drops.add(reason);
+            if matches!(reason, DropReason::Unexpected | DropReason::Ambiguous | DropReason::SlotTaken) {
+                self.refuse(source, reason, now);
+            }
         }
         result
+    }
+
+    fn refuse(&mut self, source: SocketAddr, reason: DropReason, now: Instant) {
+        if let Some(known) = self.refused.iter().rposition(|(other, ..)| *other == source) {
+            self.refused.remove(known);
+        } else if self.refused.len() >= MAX_REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((source, reason, now));
+    }
+
+    /// Sources refused lately, the last heard one first; `wall` is the system time at `now`.
+    pub(super) fn refused(&self, now: Instant, wall: SystemTime) -> Vec<RefusedSource> {
+        let wall_time =
+            |at: Instant| wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let shown = |&(source, reason, at): &(SocketAddr, DropReason, Instant)| RefusedSource {
+            source,
+            last_seen: wall_time(at),
+            reason,
+            nearest: None,
+        };
+        self.refused.iter().rev().map(shown).collect()
     }
 
     fn on_rtp(&mut self, source: SocketAddr, datagram: Bytes, now: Instant) -> Result<(), DropReason> {

@@ -11,4 +11,4 @@ mod stream;
 
 pub use driver::CameraPorts;
 pub use handle::{IngestEvent, IngestHandle, IngestSettings, IngestStats, OpenError, OpenStream, PortPlan, TrackStats};
-pub use intake::{DropCounters, DropReason};
+pub use intake::{DropCounters, DropReason, RefusedSource};

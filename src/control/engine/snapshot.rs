@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::Engine;
+use super::evidence::Strangers;
 use super::streams::Stream;
 use crate::base::CameraId;
 use crate::control::info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
@@ -23,18 +24,24 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn stream_infos(&self) -> Vec<StreamInfo> {
         let mut cameras: Vec<CameraId> = self.cameras_of.values().copied().collect();
         cameras.sort_unstable();
-        cameras.into_iter().filter_map(|camera| self.stream_info(camera)).collect()
+        let strangers = self.strangers();
+        cameras.into_iter().filter_map(|camera| self.stream_info(camera, &strangers)).collect()
     }
 
     pub(super) fn stream_detail(&self, camera: CameraId) -> Option<(StreamInfo, Vec<ViewerInfo>)> {
-        self.stream_info(camera).map(|info| (info, self.viewer_infos(Some(camera))))
+        self.stream_info(camera, &self.strangers()).map(|info| (info, self.viewer_infos(Some(camera))))
     }
 
-    pub(super) fn stream_info(&self, camera: CameraId) -> Option<StreamInfo> {
+    pub(super) fn stream_info(&self, camera: CameraId, strangers: &Strangers) -> Option<StreamInfo> {
         let stream = self.streams.get(&camera)?;
         let session = &stream.session;
         let end = session.ended().unwrap_or_else(now);
         let viewer_count = self.viewers.values().filter(|v| v.accepted && v.stream == stream.id).count();
+        let media = self.media_info(stream);
+        let picture = match &stream.last_picture {
+            Some(picture) => picture.clone(),
+            None => self.why_no_picture(stream, media.stats.as_ref(), strangers, end),
+        };
         Some(StreamInfo {
             camera_id: camera,
             session_id: stream.session_id(),
@@ -47,7 +54,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             viewer_count,
             keepalive: keepalive_info(stream, end),
             manager: manager_info(stream),
-            media: self.media_info(stream),
+            media,
+            picture,
             camera: self.registry.get(camera).cloned(),
         })
     }
