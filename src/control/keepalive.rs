@@ -97,6 +97,11 @@ impl Keepalive {
         self.next.is_some()
     }
 
+    /// Whether the last one failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing && self.is_running()
+    }
+
     /// Time between two of them.
     pub fn interval(&self) -> Duration {
         self.interval

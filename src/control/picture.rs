@@ -42,6 +42,8 @@ pub enum PictureCode {
     Stalled,
     /// The stream is being stopped.
     Stopping,
+    /// No stream runs.
+    NoStream,
     /// Honeycast itself could not do its part.
     Failed,
 }
@@ -97,11 +99,27 @@ pub fn why_no_picture(evidence: &Evidence<'_>) -> WhyNoPicture {
                 Failure::NeverAnswered => Code::NeverAnsweredPlay,
                 _ => Code::Stalled,
             };
-            let cause = silent(evidence).map(|cause| WhyNoPicture { text: format!("{reason}; {}", cause.text), ..cause });
+            let cause =
+                silent(evidence).map(|cause| WhyNoPicture { text: format!("{reason}; {}", cause.text), ..cause });
             cause.unwrap_or_else(|| WhyNoPicture::new(fallback, reason))
         }
         (State::Starting | State::Active, None) => running(evidence),
         _ => WhyNoPicture::new(Code::Stopping, "the stream has ended or is being stopped"),
+    }
+}
+
+/// The same for a camera without a stream.
+pub fn why_no_stream(online: Option<bool>, broker_down: Option<&str>) -> WhyNoPicture {
+    match (broker_down, online) {
+        (Some(reason), _) => {
+            let text = format!("no stream runs, and none can be started: the MQTT broker is not connected: {reason}");
+            WhyNoPicture::new(PictureCode::BrokerUnreachable, text)
+        }
+        (None, Some(false)) => {
+            let text = "no stream runs, and the camera is not connected to the MQTT broker";
+            WhyNoPicture::new(PictureCode::CameraOffline, text)
+        }
+        (None, _) => WhyNoPicture::new(PictureCode::NoStream, "no stream runs: nobody has started one"),
     }
 }
 

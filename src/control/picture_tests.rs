@@ -1,0 +1,170 @@
+use std::time::{Instant, SystemTime};
+
+use super::*;
+use crate::ingest::TrackStats;
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// A stream that runs, of a camera that says it is online, with a broker that can be reached.
+fn running(media: Media, silence: u64) -> Evidence<'static> {
+    Evidence {
+        state: State::Active,
+        failure: None,
+        media,
+        silence: seconds(silence),
+        last_run: None,
+        plays: 1,
+        online: Some(true),
+        broker_down: None,
+        stranger: None,
+        stats: None,
+    }
+}
+
+fn waiting(silence: u64) -> Evidence<'static> {
+    running(Media::Waiting, silence)
+}
+
+fn stalled(silence: u64) -> Evidence<'static> {
+    running(Media::Stalled(Instant::now()), silence)
+}
+
+fn code(evidence: Evidence<'_>) -> PictureCode {
+    why_no_picture(&evidence).code
+}
+
+fn text(evidence: Evidence<'_>) -> String {
+    why_no_picture(&evidence).text
+}
+
+/// Video with keyframes that browsers decode.
+fn good() -> IngestStats {
+    IngestStats {
+        video: TrackStats { packets: 100, ..TrackStats::default() },
+        last_keyframe: Some(SystemTime::UNIX_EPOCH),
+        feedback_sent: 7,
+        plis_sent: 3,
+        profile_level_id: Some("42e01f".into()),
+        ..IngestStats::default()
+    }
+}
+
+fn stranger() -> Option<(SocketAddr, DropReason)> {
+    Some(("198.51.100.7:4000".parse().unwrap(), DropReason::Unexpected))
+}
+
+#[test]
+fn a_camera_has_ten_seconds_to_answer_and_then_has_never_answered() {
+    assert_eq!(code(Evidence { state: State::Starting, ..waiting(0) }), PictureCode::Starting);
+    assert_eq!(code(waiting(9)), PictureCode::WaitingForCamera);
+    assert_eq!(code(waiting(10)), PictureCode::NeverAnsweredPlay);
+    let text = text(Evidence { plays: 2, ..waiting(12) });
+    assert_eq!(text, "no packet from the camera 12 s after play, which was sent 2 times");
+}
+
+#[test]
+fn the_surest_cause_of_a_silence_comes_first() {
+    for silence in [waiting(20), stalled(20)] {
+        let everything = Evidence {
+            online: Some(false),
+            broker_down: Some("connection refused"),
+            stranger: stranger(),
+            last_run: Some(seconds(30)),
+            ..silence
+        };
+        assert_eq!(code(everything), PictureCode::BrokerUnreachable);
+        let with_broker = Evidence { broker_down: None, ..everything };
+        assert_eq!(code(with_broker), PictureCode::CameraOffline);
+        let online = Evidence { online: None, ..with_broker };
+        assert_eq!(code(online), PictureCode::UnexpectedAddress);
+        assert!(text(online).contains("198.51.100.7:4000"));
+    }
+    assert_eq!(code(stalled(20)), PictureCode::Stalled);
+}
+
+#[test]
+fn a_picture_that_arrives_needs_neither_broker_nor_a_word_of_the_camera() {
+    let stats = good();
+    let evidence = Evidence {
+        online: Some(false),
+        broker_down: Some("connection refused"),
+        stranger: stranger(),
+        stats: Some(&stats),
+        ..running(Media::Flowing, 0)
+    };
+    assert_eq!(code(evidence), PictureCode::Ok);
+}
+
+#[test]
+fn packets_without_video_keyframe_or_parameters_are_no_picture() {
+    let flowing = |stats: &IngestStats| code(Evidence { stats: Some(stats), ..running(Media::Flowing, 0) });
+    assert_eq!(flowing(&IngestStats { video: TrackStats::default(), ..good() }), PictureCode::NoVideo);
+    assert_eq!(flowing(&IngestStats { last_keyframe: None, ..good() }), PictureCode::NoKeyframe);
+    assert_eq!(flowing(&IngestStats { profile_level_id: None, ..good() }), PictureCode::NoSps);
+    assert_eq!(flowing(&good()), PictureCode::Ok);
+}
+
+#[test]
+fn a_camera_that_stops_thirty_seconds_after_it_began_does_not_hear_its_feedback() {
+    let stats = good();
+    let after = |run| Evidence { last_run: Some(seconds(run)), stats: Some(&stats), ..stalled(5) };
+    for run in [25, 30, 35] {
+        assert_eq!(code(after(run)), PictureCode::FeedbackNotAccepted);
+    }
+    for run in [1, 24, 36, 3600] {
+        assert_eq!(code(after(run)), PictureCode::Stalled);
+    }
+    assert!(text(after(30)).contains("7 feedback packets were sent"));
+    let silent = IngestStats { feedback_sent: 0, ..good() };
+    assert!(text(Evidence { stats: Some(&silent), ..after(30) }).contains("no feedback could be sent"));
+}
+
+#[test]
+fn a_failed_stream_keeps_its_reason_and_names_the_cause_where_there_is_one() {
+    let failed = |failure, reason| Evidence { state: State::Error, failure: Some((failure, reason)), ..waiting(30) };
+    let never = failed(Failure::NeverAnswered, "camera never answered play");
+    assert_eq!(why_no_picture(&never).code, PictureCode::NeverAnsweredPlay);
+    assert_eq!(text(never), "camera never answered play");
+    let offline = Evidence { online: Some(false), ..never };
+    assert_eq!(code(offline), PictureCode::CameraOffline);
+    assert!(text(offline).starts_with("camera never answered play; the camera is not connected"));
+    assert_eq!(code(failed(Failure::Silent, "fell silent")), PictureCode::Stalled);
+    assert_eq!(code(failed(Failure::NotPublished, "refused")), PictureCode::BrokerUnreachable);
+    assert_eq!(code(failed(Failure::Ports, "no port")), PictureCode::Failed);
+    assert_eq!(code(Evidence { state: State::Stopping, ..stalled(1) }), PictureCode::Stopping);
+}
+
+#[test]
+fn without_a_stream_the_camera_or_the_broker_may_be_the_cause() {
+    assert_eq!(why_no_stream(Some(true), None).code, PictureCode::NoStream);
+    assert_eq!(why_no_stream(None, None).code, PictureCode::NoStream);
+    assert_eq!(why_no_stream(Some(false), None).code, PictureCode::CameraOffline);
+    assert_eq!(why_no_stream(Some(false), Some("refused")).code, PictureCode::BrokerUnreachable);
+}
+
+#[test]
+fn the_codes_are_what_the_documentation_lists() {
+    let listed = include_str!("../../docs/operations.md");
+    for code in [
+        PictureCode::Ok,
+        PictureCode::Starting,
+        PictureCode::WaitingForCamera,
+        PictureCode::CameraOffline,
+        PictureCode::BrokerUnreachable,
+        PictureCode::NeverAnsweredPlay,
+        PictureCode::UnexpectedAddress,
+        PictureCode::NoVideo,
+        PictureCode::NoKeyframe,
+        PictureCode::NoSps,
+        PictureCode::FeedbackNotAccepted,
+        PictureCode::Stalled,
+        PictureCode::Stopping,
+        PictureCode::NoStream,
+        PictureCode::Failed,
+    ] {
+        let name = serde_json::to_string(&code).unwrap().replace('"', "`");
+        assert!(listed.contains(&format!("| {name} |")), "{name} is not in docs/operations.md");
+    }
+}

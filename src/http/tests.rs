@@ -212,8 +212,11 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
             "webrtc_endpoint_id",
             "keepalive_stats",
             "manager_stats",
+            "why_no_picture",
         ],
     );
+    assert_eq!(stream["why_no_picture"]["code"], "no_video");
+    assert!(stream["why_no_picture"]["text"].as_str().unwrap().contains("no video packet"));
     assert_keys(
         &stream["keepalive_stats"],
         &[

@@ -8,7 +8,7 @@ use super::Engine;
 use super::streams::Stream;
 use crate::base::CameraId;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::{Evidence, WhyNoPicture, why_no_picture};
+use crate::control::picture::{Evidence, WhyNoPicture, why_no_picture, why_no_stream};
 use crate::control::session::Media;
 use crate::control::settings::BrokerStatus;
 use crate::ingest::{DropReason, IngestStats, RefusedSource};
@@ -85,5 +85,16 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             stranger: strangers.of(stream),
             stats,
         })
+    }
+
+    /// The same for a camera, whether it streams or not.
+    pub(super) fn camera_picture(&self, id: CameraId, online: Option<bool>, strangers: &Strangers) -> WhyNoPicture {
+        if let Some(info) = self.stream_info(id, strangers) {
+            return info.picture;
+        }
+        match &*self.broker.borrow() {
+            BrokerStatus::Connected => why_no_stream(online, None),
+            BrokerStatus::Disconnected { reason } => why_no_stream(online, Some(reason)),
+        }
     }
 }

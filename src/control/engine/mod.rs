@@ -338,5 +338,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod demand_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod watchdog_tests;

@@ -81,7 +81,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     pub(super) fn health(&self) -> Health {
         let runs = |stream: &&Stream| matches!(stream.session.state(), State::Starting | State::Active);
+        let mut failing = self.streams.values().map(|stream| stream.session.keepalive()).filter(|k| k.is_failing());
+        let first = failing.next();
+        let failing_keepalives = (
+            usize::from(first.is_some()) + failing.count(),
+            first.and_then(|keepalive| keepalive.last_error()).map(str::to_owned),
+        );
         Health {
+            failing_keepalives,
             media_up: self.media_up,
             broker: self.broker.borrow().clone(),
             active_streams: self.streams.values().filter(runs).count(),

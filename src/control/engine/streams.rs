@@ -134,13 +134,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         self.begin(camera, StreamId::random(), options, vec![(reply, false)]);
     }
 
-    fn begin(
-        &mut self,
-        camera: CameraId,
-        id: StreamId,
-        options: StartOptions,
-        waiters: Vec<StartWaiter>,
-    ) {
+    fn begin(&mut self, camera: CameraId, id: StreamId, options: StartOptions, waiters: Vec<StartWaiter>) {
         if self.cameras_of.len() >= self.settings.max_streams {
             return answer_all(waiters, &StartError::TooMany(self.settings.max_streams));
         }

@@ -139,6 +139,23 @@ fn a_closed_stream_is_deaf_and_mute() {
 }
 
 #[test]
+fn sources_that_belong_to_no_stream_are_remembered_the_last_heard_one_first_and_rubbish_is_not() {
+    let mut s = Scene::new();
+    let wall = SystemTime::now();
+    assert_eq!(s.datagram("10.0.0.66:1", Bytes::from_static(b"GET / HTTP/1.1")), Err(DropReason::NotRtp));
+    for port in 1..=100 {
+        assert_eq!(s.video(&format!("10.0.0.5:{port}"), SLICE), Err(DropReason::Unexpected));
+    }
+    s.now += Duration::from_secs(1);
+    assert_eq!(s.video("10.0.0.5:90", SLICE), Err(DropReason::Unexpected));
+    let refused = s.intake.refused(s.now, wall);
+    let ports: Vec<u16> = refused.iter().map(|refused| refused.source.port()).collect();
+    assert_eq!((ports.len(), &ports[..4]), (MAX_REFUSED, &[90, 100, 99, 98][..]));
+    assert_eq!((refused[0].last_seen, refused[0].reason), (wall, DropReason::Unexpected));
+    assert_eq!(refused[1].last_seen, wall - Duration::from_secs(1));
+}
+
+#[test]
 fn rubbish_is_counted_by_reason_and_answered_with_nothing() {
     let mut s = Scene::new();
     s.open();
