@@ -30,7 +30,7 @@ pub enum PictureCode {
     NeverAnsweredPlay,
     /// Packets come, but from a source that is not known to be this camera.
     UnexpectedAddress,
-    /// Sound arrives, but no video packet.
+    /// Sound arrives, but no video, or no more.
     NoVideo,
     /// Video arrives, but no keyframe has begun yet.
     NoKeyframe,
@@ -182,6 +182,10 @@ fn flowing(stats: Option<&IngestStats>) -> WhyNoPicture {
     let Some(stats) = stats else { return WhyNoPicture::new(Code::Ok, "packets arrive") };
     if stats.video.packets == 0 {
         return WhyNoPicture::new(Code::NoVideo, "the camera sends sound, but no video packet has arrived");
+    }
+    // Over the last second: sound alone would hide it from the watchdog.
+    if stats.video.bitrate == 0 && stats.audio.bitrate > 0 {
+        return WhyNoPicture::new(Code::NoVideo, "the camera sends sound, but its video has stopped");
     }
     if stats.last_keyframe.is_none() {
         let text = format!(

@@ -101,6 +101,10 @@ fn a_picture_that_arrives_needs_neither_broker_nor_a_word_of_the_camera() {
 fn packets_without_video_keyframe_or_parameters_are_no_picture() {
     let flowing = |stats: &IngestStats| code(Evidence { stats: Some(stats), ..running(Media::Flowing, 0) });
     assert_eq!(flowing(&IngestStats { video: TrackStats::default(), ..good() }), PictureCode::NoVideo);
+    let sound = TrackStats { packets: 50, bitrate: 32_000, ..TrackStats::default() };
+    assert_eq!(flowing(&IngestStats { audio: sound, ..good() }), PictureCode::NoVideo);
+    let video = TrackStats { packets: 100, bitrate: 900_000, ..TrackStats::default() };
+    assert_eq!(flowing(&IngestStats { audio: sound, video, ..good() }), PictureCode::Ok);
     assert_eq!(flowing(&IngestStats { last_keyframe: None, ..good() }), PictureCode::NoKeyframe);
     assert_eq!(flowing(&IngestStats { profile_level_id: None, ..good() }), PictureCode::NoSps);
     assert_eq!(flowing(&good()), PictureCode::Ok);
