@@ -5,6 +5,7 @@
 //!
 //! - `floor`: AES-128-GCM seal of a ready buffer and one segmented send per viewer; nothing else.
 //! - `honeycast`: the shard's own fan-out: map numbers, write headers, copy, seal, send.
+//! - `cameras`: the same fan-out for one camera with one viewer, and for 200 of them.
 //! - `naive`: the same work, but a buffer and a `sendto` per packet.
 
 use std::hint::black_box;
@@ -128,6 +129,41 @@ fn fanout(c: &mut Criterion) {
     group.finish();
 }
 
+/// One viewer for each of many cameras: nothing is shared, so this is what the number of streams costs.
+fn cameras(c: &mut Criterion) {
+    let mut group = c.benchmark_group("cameras");
+    group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    for cameras in [1usize, 200] {
+        let (_sockets, addresses) = receivers(cameras);
+        group.throughput(Throughput::Elements(cameras as u64 * FRAME_PACKETS));
+        group.bench_function(BenchmarkId::new("one viewer each", cameras), |b| {
+            let (mut fanout, mut socket) = (Fanout::new(), Socket(sender()));
+            let start = Instant::now();
+            let streams: Vec<_> = addresses
+                .iter()
+                .enumerate()
+                .map(|(n, to)| {
+                    let stream = StreamId::random();
+                    fanout.open_stream(stream);
+                    fanout.add_viewer(viewer(n, stream, *to), start, &mut socket);
+                    stream
+                })
+                .collect();
+            let payload = Bytes::from(vec![0x41; PAYLOAD]);
+            let (mut seq, mut now) = (0x1_0000u64, start);
+            b.iter(|| {
+                now += Duration::from_millis(40);
+                for stream in &streams {
+                    let frame = frame(seq, now, &payload);
+                    fanout.on_frame(*stream, &frame, now, &mut socket);
+                }
+                seq += FRAME_PACKETS;
+            });
+        });
+    }
+    group.finish();
+}
+
 fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
     let video = Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None };
     NewViewer {
@@ -150,5 +186,5 @@ fn frame(seq: u64, now: Instant, payload: &Bytes) -> Arc<Frame> {
     Arc::new(Frame { kind: MediaKind::Video, time, starts_keyframe: true, packets, arrived: now, clock })
 }
 
-criterion_group!(benches, fanout);
+criterion_group!(benches, fanout, cameras);
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use honeycast::media::clock::StreamClock;
-use honeycast::media::framer::Framer;
+use honeycast::media::pipeline::Pipeline;
 use honeycast::media::receive::TrackReceiver;
 use honeycast::media::rewrite::Rewrite;
 use honeycast::media::rtp::{RtpHeader, RtpPacket};
@@ -32,11 +32,12 @@ fn parse(c: &mut Criterion) {
 fn ingest(c: &mut Criterion) {
     let mut group = c.benchmark_group("rtp");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("parse, place, feedback chain, frame", |b| {
+    group.bench_function("parse, place, feedback chain, repair, frame", |b| {
         let settings = FeedbackSettings { ssrc: Ssrc(1), cname: "bench".into(), bitrate_range: (500_000, 5_000_000) };
         let mut feedback = CameraFeedback::new(settings);
         let mut receiver = TrackReceiver::new(MediaKind::Video);
-        let mut framer = Framer::new(MediaKind::Video);
+        let mut pipeline = Pipeline::new(MediaKind::Video);
+        let mut frames = Vec::new();
         let mut clock = StreamClock::default();
         let mut now = Instant::now();
         let packets: Vec<Bytes> = (0..=u16::MAX).map(|n| packet(n, u32::from(n / 8) * 3_600, n % 8 == 7)).collect();
@@ -44,10 +45,11 @@ fn ingest(c: &mut Criterion) {
         b.iter(|| {
             now += Duration::from_millis(5);
             let packet = RtpPacket::parse(next.next().expect("the cycle has no end").clone()).expect("valid");
-            let placed = receiver.place(&packet, now).expect("in order");
+            let placed = receiver.place(&packet, false, now).expect("in order");
             feedback.on_rtp(MediaKind::Video, &packet, placed.restarted, now);
             let clock = clock.on_packet(MediaKind::Video, placed.time, now);
-            black_box(framer.push(&packet, placed, clock, now));
+            pipeline.push(&packet, placed, clock, now, &mut frames);
+            black_box(frames.drain(..).count());
             black_box(feedback.poll_datagram(now))
         });
     });

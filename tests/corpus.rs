@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
+#[path = "../fuzz/bodies/h264.rs"]
+mod h264;
+#[path = "../fuzz/bodies/latch.rs"]
+mod latch;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
@@ -65,6 +69,16 @@ fn rtp_packets() {
 #[test]
 fn rtcp_compounds() {
     replay("rtcp", rtcp::run);
+}
+
+#[test]
+fn latch_operations() {
+    replay("latch", latch::run);
+}
+
+#[test]
+fn video_packets() {
+    replay("h264", h264::run);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use super::StartError;
-use crate::config::Config;
+use crate::config::{Config, PortRange};
 use crate::egress::ViewerPort;
 use crate::http::TlsFiles;
 use crate::ingest::{CameraPorts, PortPlan};
@@ -37,11 +37,16 @@ impl Listeners {
         let plan = PortPlan { video_rtp: media.video_port, rtcp: media.rtcp_port, audio_rtp: media.audio_port };
         let camera_ports = format!("{} UDP {}, {}, {}", media.host, plan.video_rtp, plan.rtcp, plan.audio_rtp);
         let viewer_address = SocketAddr::new(viewers.host, viewers.udp_port);
+        let mut cameras = CameraPorts::bind(media.host, plan).map_err(udp("media ports", camera_ports))?;
+        if let Some(PortRange { first, last }) = media.port_range {
+            let pool = format!("{} UDP {first}-{last}", media.host);
+            cameras = cameras.with_pool(media.host, first..=last).map_err(udp("media.port_range", pool))?;
+        }
         Ok(Self {
             api: tcp("api.port", config.api.host, config.api.port)?,
             signaling: tcp("signaling.port", config.signaling.host, config.signaling.port)?,
             dashboard: tcp("dashboard.port", config.dashboard.host, config.dashboard.port)?,
-            cameras: CameraPorts::bind(media.host, plan).map_err(udp("media ports", camera_ports))?,
+            cameras,
             viewers: ViewerPort::bind(viewer_address)
                 .map_err(udp("viewers.udp_port", format!("UDP {viewer_address}")))?,
             tls: tls(config)?,

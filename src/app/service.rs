@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::base::{AllowedOrigins, Shutdown};
-use crate::config::{Config, NetworkConfig, ViewerConfig};
+use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
@@ -293,6 +293,7 @@ fn control_settings(config: &Config) -> Settings {
         start_idempotent: streams.start_idempotent,
         start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
+        viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
             local_ip: config.network.local_ip(),
             external_ip: config.network.external_ip(),

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::load::{Loaded, Problem};
+use super::setting::PortRange;
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 
 /// Each may take some KiB of memory, and `GET /cameras` answers with all of them.
@@ -18,6 +19,7 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     checker.ports();
     checker.ranges();
     checker.files();
+    checker.port_range();
     checker.not_built_yet();
 }
 
@@ -170,8 +172,22 @@ impl Checker<'_> {
                 "this version has no access control yet and will not start pretending it has".into(),
             );
         }
-        if self.loaded.config.media.port_range.is_some() {
-            self.loaded.notices.push("media.port_range is not used yet: all cameras share the three ports".into());
+    }
+
+    /// The pool holds at least three ports, and none that another part binds.
+    fn port_range(&mut self) {
+        let (media, viewers) = (&self.loaded.config.media, &self.loaded.config.viewers);
+        let Some(PortRange { first, last }) = media.port_range else { return };
+        let taken = [
+            ("media.video_port", media.video_port),
+            ("media.rtcp_port", media.rtcp_port),
+            ("media.audio_port", media.audio_port),
+            ("viewers.udp_port", viewers.udp_port),
+        ];
+        if u32::from(first).next_multiple_of(2) + 2 > u32::from(last) {
+            self.wrong("media.port_range", "must hold an even port and the two above it".into());
+        } else if let Some((key, port)) = taken.into_iter().find(|(_, port)| (first..=last).contains(port)) {
+            self.wrong("media.port_range", format!("must not hold port {port}, which is that of {key}"));
         }
     }
 }

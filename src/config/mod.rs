@@ -15,7 +15,7 @@ pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
 pub use setting::{LocalNetworks, PortRange, Secret, StorePlace};
 pub use tree::{
     ApiConfig, AuthConfig, CameraConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig,
-    StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
+    RembPolicy, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]

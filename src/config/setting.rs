@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::tree::RembPolicy;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// A value as it was found.
@@ -383,5 +384,19 @@ impl Setting for LogFormat {
 
     fn show(&self) -> Value {
         Value::String(if *self == Self::Json { "json" } else { "human" }.into())
+    }
+}
+
+impl Setting for RembPolicy {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw.string()?.to_ascii_lowercase().as_str() {
+            "camera" => Ok(Self::Camera),
+            "lowest-viewer" => Ok(Self::LowestViewer),
+            _ => Err("expected camera or lowest-viewer".into()),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::String(if *self == Self::Camera { "camera" } else { "lowest-viewer" }.into())
     }
 }

@@ -95,6 +95,22 @@ fn two_services_on_one_port_are_refused_and_port_zero_is_not() {
 }
 
 #[test]
+fn a_port_range_holds_a_triple_and_no_port_of_another_part() {
+    let range = |text: &str| env(&[("MEDIA_PORT_RANGE", text)]);
+    assert_eq!(load(&range("5010-5050")).unwrap().config.media.port_range, Some(PortRange { first: 5010, last: 5050 }));
+    for (text, wrong) in [
+        ("5011-5013", "an even port and the two above"),
+        ("65535-65535", "an even port and the two above"),
+        ("5000-5010", "5006"),
+        ("8180-8200", "viewers.udp_port"),
+        ("5050-5010", "expected first-last"),
+    ] {
+        let found = problems(&range(text));
+        assert!(found.len() == 1 && found[0].contains(wrong), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn the_dotenv_file_may_name_the_configuration_file() {
     let (folder, sources) = file("[api]\nport = 81\n");
     let dotenv = folder.path().join(".env");
@@ -201,4 +217,12 @@ fn a_missing_or_broken_file_is_named() {
     assert!(problems(&missing)[0].contains("/nowhere/honeycast.toml"));
     let (_folder, broken) = file("[api\n");
     assert!(problems(&broken)[0].contains("is not TOML"));
+}
+
+#[test]
+fn the_remb_policy_is_one_of_two_words() {
+    let camera = load(&env(&[("REMB_POLICY", "Camera")])).unwrap().config.media.remb_policy;
+    assert_eq!(camera, RembPolicy::Camera);
+    let wrong = problems(&env(&[("REMB_POLICY", "best-viewer")]));
+    assert!(wrong.len() == 1 && wrong[0].contains("camera or lowest-viewer"), "{wrong:?}");
 }

@@ -158,8 +158,20 @@ pub struct MediaConfig {
     pub min_bandwidth: u32,
     /// Highest REMB in kbit/s (`MAX_VIDEO_RECV_BANDWIDTH`).
     pub max_bandwidth: u32,
+    /// Whose bandwidth decides between the two (`REMB_POLICY`).
+    pub remb_policy: RembPolicy,
     /// RTCP to cameras; off only to test what a camera does without.
     pub feedback: bool,
+}
+
+/// What a camera's bitrate follows, besides the path from the camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RembPolicy {
+    /// Nothing else.
+    Camera,
+    /// The viewer on the worst path, but never below the lowest bandwidth.
+    #[default]
+    LowestViewer,
 }
 
 /// Browser side.
@@ -298,6 +310,7 @@ impl Default for MediaConfig {
             port_range: None,
             min_bandwidth: 500,
             max_bandwidth: 5_000,
+            remb_policy: RembPolicy::default(),
             feedback: true,
         }
     }

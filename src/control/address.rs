@@ -31,6 +31,21 @@ impl AddressRule {
             _ => self.external_ip,
         }
     }
+
+    /// The address that the packets of a camera come from that believes to have `camera`, or `None` where
+    /// that says nothing: a private address outside the local network is behind a NAT.
+    pub fn source_of(&self, camera: IpAddr) -> Option<IpAddr> {
+        let ip = camera.to_canonical();
+        let hidden = match ip {
+            // Shared address space (RFC 6598) is that of providers' NATs.
+            IpAddr::V4(ip) => {
+                let [first, second, ..] = ip.octets();
+                ip.is_private() || ip.is_link_local() || (first == 100 && second & 0xc0 == 64)
+            }
+            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        };
+        (!hidden || (self.is_local)(ip)).then_some(ip)
+    }
 }
 
 impl fmt::Debug for AddressRule {
@@ -68,6 +83,22 @@ mod tests {
     fn the_clients_address_decides_for_an_unknown_camera() {
         assert_eq!(rule().for_camera(None, ip("192.168.1.2")), rule().local_ip);
         assert_eq!(rule().for_camera(None, ip("198.51.100.1")), rule().external_ip);
+    }
+
+    #[test]
+    fn a_private_address_outside_the_local_network_does_not_tell_where_packets_come_from() {
+        for (camera, source) in [
+            ("192.168.1.50", ip("192.168.1.50")),
+            ("::ffff:192.168.1.50", ip("192.168.1.50")),
+            ("192.168.7.50", None),
+            ("10.0.0.3", None),
+            ("100.64.0.3", None),
+            ("fd00::3", None),
+            ("198.51.100.1", ip("198.51.100.1")),
+            ("2001:db8::3", ip("2001:db8::3")),
+        ] {
+            assert_eq!(rule().source_of(camera.parse().unwrap()), source, "{camera}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::handle::{Control, Request, Unavailable};
 use super::label::LabelChange;
-use super::picture::WhyNoPicture;
+use super::picture::PictureStatus;
 use super::registry::{Camera, Full};
 use super::session::State;
 use crate::base::{CameraId, StreamId};
@@ -20,7 +20,7 @@ pub struct CameraInfo {
     /// Its stream, where one starts, runs or stops.
     pub stream: Option<(StreamId, State)>,
     /// The one thing to look at first when there is no picture.
-    pub picture: WhyNoPicture,
+    pub picture: PictureStatus,
 }
 
 /// Why name and notes were not written.

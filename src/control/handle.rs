@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cameras::{CameraInfo, LabelError};
-use super::info::{Health, StreamInfo, ViewerInfo};
+use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
 use super::session::State;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
@@ -186,6 +186,7 @@ pub(super) enum Request {
     Streams { reply: Reply<Vec<StreamInfo>> },
     Stream { camera: CameraId, reply: Reply<Option<(StreamInfo, Vec<ViewerInfo>)>> },
     Viewers { camera: Option<CameraId>, reply: Reply<Vec<ViewerInfo>> },
+    Sources { reply: Reply<Sources> },
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
@@ -248,6 +249,15 @@ impl Control {
     /// [`Unavailable`].
     pub async fn viewers(&self, camera: Option<CameraId>) -> Result<Vec<ViewerInfo>, Unavailable> {
         self.ask(|reply| Request::Viewers { camera, reply }).await
+    }
+
+    /// What was dropped on the camera ports, and whose it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn sources(&self) -> Result<Sources, Unavailable> {
+        self.ask(|reply| Request::Sources { reply }).await
     }
 
     /// How the service is.

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::cameras::StoreInfo;
-use super::picture::WhyNoPicture;
+use super::picture::PictureStatus;
 use super::registry::CameraFacts;
 use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::ViewerStats;
-use crate::ingest::IngestStats;
+use crate::ingest::{DropReason, IngestStats, RefusedSource};
 
 /// A stream, running or failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +40,10 @@ pub struct StreamInfo {
     pub manager: ManagerInfo,
     /// What is known of the packets.
     pub media: MediaInfo,
-    /// The one thing to look at first when there is no picture.
-    pub picture: WhyNoPicture,
     /// What the camera said over MQTT.
     pub camera: Option<CameraFacts>,
+    /// Whether there is a picture, and why not.
+    pub picture: PictureStatus,
 }
 
 /// Keepalives of a stream.
@@ -120,6 +120,15 @@ pub struct ViewerInfo {
     pub connected: bool,
     /// The egress's figures.
     pub stats: Option<ViewerStats>,
+}
+
+/// What was dropped on the camera ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// The sources, each with the camera that it comes nearest to; the last heard one first.
+    pub refused: Vec<(Option<CameraId>, RefusedSource)>,
+    /// Packets dropped since the start, for every reason.
+    pub dropped: Vec<(DropReason, u64)>,
 }
 
 /// How the service is.

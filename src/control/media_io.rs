@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{StreamId, ViewerId};
 use crate::egress::{AddViewer, CloseReason, EgressHandle, ViewerAnswer, ViewerError, ViewerStats};
-use crate::ingest::{IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
+use crate::ingest::{DropReason, IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::FrameSink;
 
 /// See [`IngestHandle`].
@@ -18,10 +18,14 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn request_keyframe(&self, stream: StreamId);
     /// See [`IngestHandle::expect_source`].
     fn expect_source(&self, stream: StreamId, ip: IpAddr);
+    /// See [`IngestHandle::set_viewer_limit`].
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>);
     /// See [`IngestHandle::stats`].
     fn stats(&self, stream: StreamId) -> Option<IngestStats>;
     /// See [`IngestHandle::refused_sources`].
     fn refused_sources(&self) -> Vec<RefusedSource>;
+    /// See [`IngestHandle::drops`]: every reason once.
+    fn dropped(&self) -> Vec<(DropReason, u64)>;
 }
 
 /// See [`EgressHandle`].
@@ -55,12 +59,20 @@ impl Ingest for IngestHandle {
         self.expect_source(stream, ip);
     }
 
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.set_viewer_limit(stream, bits_per_second);
+    }
+
     fn stats(&self, stream: StreamId) -> Option<IngestStats> {
         self.stats(stream)
     }
 
     fn refused_sources(&self) -> Vec<RefusedSource> {
         self.refused_sources()
+    }
+
+    fn dropped(&self) -> Vec<(DropReason, u64)> {
+        DropReason::ALL.map(|reason| (reason, self.drops().get(reason))).to_vec()
     }
 }
 

@@ -31,12 +31,14 @@ pub use handle::{
     ANSWER_WITHIN, AddViewerError, Control, NewViewer, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError,
     Unavailable, ViewerHandle,
 };
-pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
+pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
-pub use picture::{PictureCode, WhyNoPicture};
+pub use picture::{PictureCode, PictureStatus};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{Candidate, CloseReason, ViewerStats};
-pub use crate::ingest::{IngestStats, TrackStats};
+pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
+pub use crate::media::doctor::CodecReport;
+pub use crate::media::reorder::ReorderCounters;

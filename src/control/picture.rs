@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::session::{Failure, State};
 use super::watchdog::{Media, REPLAY_AFTER};
-use crate::ingest::{DropReason, IngestStats};
+use crate::ingest::{DropReason, FeedbackWarning, IngestStats};
 
 /// A camera that accepts no feedback stops 30 s after it began (contract §1), give or take what it takes to notice.
 const STARVED: std::ops::RangeInclusive<Duration> = Duration::from_secs(25)..=Duration::from_secs(35);
@@ -27,7 +27,7 @@ pub enum PictureCode {
     /// Nothing can be said to the camera.
     BrokerUnreachable,
     /// The camera is silent although it was told to send.
-    NeverAnsweredPlay,
+    NeverAnswered,
     /// Packets come, but from a source that is not known to be this camera.
     UnexpectedAddress,
     /// Sound arrives, but no video, or no more.
@@ -40,8 +40,8 @@ pub enum PictureCode {
     FeedbackNotAccepted,
     /// Packets arrived and no longer do.
     Stalled,
-    /// The stream is being stopped.
-    Stopping,
+    /// The stream is being stopped, or has been.
+    Stopped,
     /// No stream runs.
     NoStream,
     /// Honeycast itself could not do its part.
@@ -50,14 +50,14 @@ pub enum PictureCode {
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WhyNoPicture {
+pub struct PictureStatus {
     /// For programs.
     pub code: PictureCode,
     /// For people: what is the matter, with figures.
     pub text: String,
 }
 
-impl WhyNoPicture {
+impl PictureStatus {
     fn new(code: PictureCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
@@ -89,116 +89,134 @@ pub struct Evidence<'a> {
 }
 
 /// The one thing to look at first.
-pub fn why_no_picture(evidence: &Evidence<'_>) -> WhyNoPicture {
+pub fn why_no_picture(evidence: &Evidence<'_>) -> PictureStatus {
     use PictureCode as Code;
     match (evidence.state, evidence.failure) {
-        (_, Some((Failure::Ports, reason))) => WhyNoPicture::new(Code::Failed, reason),
-        (_, Some((Failure::NotPublished, reason))) => WhyNoPicture::new(Code::BrokerUnreachable, reason),
+        (_, Some((Failure::Ports, reason))) => PictureStatus::new(Code::Failed, reason),
+        (_, Some((Failure::NotPublished, reason))) => PictureStatus::new(Code::BrokerUnreachable, reason),
         (_, Some((failure @ (Failure::NeverAnswered | Failure::Silent), reason))) => {
             let fallback = match failure {
-                Failure::NeverAnswered => Code::NeverAnsweredPlay,
+                Failure::NeverAnswered => Code::NeverAnswered,
                 _ => Code::Stalled,
             };
             let cause =
-                silent(evidence).map(|cause| WhyNoPicture { text: format!("{reason}; {}", cause.text), ..cause });
-            cause.unwrap_or_else(|| WhyNoPicture::new(fallback, reason))
+                silent(evidence).map(|cause| PictureStatus { text: format!("{reason}; {}", cause.text), ..cause });
+            cause.unwrap_or_else(|| PictureStatus::new(fallback, reason))
         }
         (State::Starting | State::Active, None) => running(evidence),
-        _ => WhyNoPicture::new(Code::Stopping, "the stream has ended or is being stopped"),
+        _ => PictureStatus::new(Code::Stopped, "the stream has ended or is being stopped"),
     }
 }
 
 /// The same for a camera without a stream.
-pub fn why_no_stream(online: Option<bool>, broker_down: Option<&str>) -> WhyNoPicture {
+pub fn why_no_stream(online: Option<bool>, broker_down: Option<&str>) -> PictureStatus {
     match (broker_down, online) {
         (Some(reason), _) => {
             let text = format!("no stream runs, and none can be started: the MQTT broker is not connected: {reason}");
-            WhyNoPicture::new(PictureCode::BrokerUnreachable, text)
+            PictureStatus::new(PictureCode::BrokerUnreachable, text)
         }
         (None, Some(false)) => {
             let text = "no stream runs, and the camera is not connected to the MQTT broker";
-            WhyNoPicture::new(PictureCode::CameraOffline, text)
+            PictureStatus::new(PictureCode::CameraOffline, text)
         }
-        (None, _) => WhyNoPicture::new(PictureCode::NoStream, "no stream runs: nobody has started one"),
+        (None, _) => PictureStatus::new(PictureCode::NoStream, "no stream runs: nobody has started one"),
     }
 }
 
-fn running(evidence: &Evidence<'_>) -> WhyNoPicture {
+fn running(evidence: &Evidence<'_>) -> PictureStatus {
     use PictureCode as Code;
     let seconds = evidence.silence.as_secs();
     match evidence.media {
         Media::Flowing => flowing(evidence.stats),
         Media::Waiting if evidence.state == State::Starting => {
-            WhyNoPicture::new(Code::Starting, "play is on its way to the camera")
+            PictureStatus::new(Code::Starting, "play is on its way to the camera")
         }
         Media::Waiting => silent(evidence).unwrap_or_else(|| {
             if evidence.silence < REPLAY_AFTER {
                 let text = format!("play was sent {seconds} s ago; the camera has not sent a packet yet");
-                return WhyNoPicture::new(Code::WaitingForCamera, text);
+                return PictureStatus::new(Code::WaitingForCamera, text);
             }
             let plays = evidence.plays;
             let text = format!("no packet from the camera {seconds} s after play, which was sent {plays} times");
-            WhyNoPicture::new(Code::NeverAnsweredPlay, text)
+            PictureStatus::new(Code::NeverAnswered, text)
         }),
         Media::Stalled(_) => silent(evidence).unwrap_or_else(|| {
-            WhyNoPicture::new(Code::Stalled, format!("no packet from the camera for {seconds} s; before that it sent"))
+            PictureStatus::new(Code::Stalled, format!("no packet from the camera for {seconds} s; before that it sent"))
         }),
     }
 }
 
-/// What explains a camera's silence, the surest cause first.
-fn silent(evidence: &Evidence<'_>) -> Option<WhyNoPicture> {
+/// What explains the absence of video, the surest cause first.
+fn silent(evidence: &Evidence<'_>) -> Option<PictureStatus> {
     use PictureCode as Code;
-    // Before the rest: with the broker away, what it said of the camera is old.
-    if let Some(reason) = evidence.broker_down {
-        let text = format!("play cannot be sent: the MQTT broker is not connected: {reason}");
-        return Some(WhyNoPicture::new(Code::BrokerUnreachable, text));
+    // It is alive and has heard `play`.
+    if evidence.stats.is_some_and(|stats| stats.audio.bitrate > 0) {
+        return Some(no_video(evidence.stats));
     }
-    if evidence.online == Some(false) {
-        let text = "the camera is not connected to the MQTT broker: no power, or no network";
-        return Some(WhyNoPicture::new(Code::CameraOffline, text));
-    }
+    // It sends.
     if let Some((source, reason)) = evidence.stranger {
         let why = match reason {
             DropReason::Ambiguous => "more than one stream could be meant",
             DropReason::SlotTaken => "another source that still sends has its place",
-            _ => "no stream expects that address",
+            _ => "it cannot be told to be this camera for certain",
         };
         let text = format!("packets arrive from {source} and are refused: {why}");
-        return Some(WhyNoPicture::new(Code::UnexpectedAddress, text));
+        return Some(PictureStatus::new(Code::UnexpectedAddress, text));
     }
-    let run = evidence.last_run.filter(|run| matches!(evidence.media, Media::Stalled(_)) && STARVED.contains(run))?;
-    let sent = evidence.stats.map_or(0, |stats| stats.feedback_sent);
-    let feedback = match sent {
+    // With the broker away, what it said of the camera is old.
+    if let Some(reason) = evidence.broker_down {
+        let text = format!("play cannot be sent: the MQTT broker is not connected: {reason}");
+        return Some(PictureStatus::new(Code::BrokerUnreachable, text));
+    }
+    if evidence.online == Some(false) {
+        let text = "the camera is not connected to the MQTT broker: no power, or no network";
+        return Some(PictureStatus::new(Code::CameraOffline, text));
+    }
+    if !matches!(evidence.media, Media::Stalled(_)) {
+        return None;
+    }
+    if evidence.stats.and_then(|stats| stats.feedback_health.warning) == Some(FeedbackWarning::NotAccepted) {
+        return Some(PictureStatus::new(Code::FeedbackNotAccepted, FeedbackWarning::NotAccepted.to_string()));
+    }
+    let run = evidence.last_run.filter(|run| STARVED.contains(run))?;
+    let feedback = match evidence.stats.map_or(0, |stats| stats.feedback_sent) {
         0 => "no feedback could be sent to it".to_owned(),
         sent => format!("{sent} feedback packets were sent, but seem not to reach it"),
     };
     let text = format!("the camera stopped {} s after it began, as without feedback; {feedback}", run.as_secs());
-    Some(WhyNoPicture::new(Code::FeedbackNotAccepted, text))
+    Some(PictureStatus::new(Code::FeedbackNotAccepted, text))
 }
 
-fn flowing(stats: Option<&IngestStats>) -> WhyNoPicture {
+fn no_video(stats: Option<&IngestStats>) -> PictureStatus {
+    let text = match stats {
+        Some(stats) if stats.video.packets > 0 => "sound arrives, but the video has stopped",
+        _ => "sound arrives, but no video packets",
+    };
+    PictureStatus::new(PictureCode::NoVideo, text)
+}
+
+fn flowing(stats: Option<&IngestStats>) -> PictureStatus {
     use PictureCode as Code;
-    let Some(stats) = stats else { return WhyNoPicture::new(Code::Ok, "packets arrive") };
+    let Some(stats) = stats else { return PictureStatus::new(Code::Ok, "packets arrive") };
     if stats.video.packets == 0 {
-        return WhyNoPicture::new(Code::NoVideo, "the camera sends sound, but no video packet has arrived");
+        return no_video(Some(stats));
     }
-    // Over the last second: sound alone would hide it from the watchdog.
-    if stats.video.bitrate == 0 && stats.audio.bitrate > 0 {
-        return WhyNoPicture::new(Code::NoVideo, "the camera sends sound, but its video has stopped");
-    }
-    if stats.last_keyframe.is_none() {
-        let text = format!(
-            "{} video packets have arrived, but no keyframe yet; {} were asked for",
-            stats.video.packets, stats.plis_sent
+    if stats.last_keyframe.is_some() {
+        return PictureStatus::new(
+            Code::Ok,
+            "video with keyframes arrives; if a viewer sees nothing, look at that viewer",
         );
-        return WhyNoPicture::new(Code::NoKeyframe, text);
     }
-    if stats.profile_level_id.is_none() {
-        let text = "keyframes arrive, but without a usable SPS: browsers cannot decode them";
-        return WhyNoPicture::new(Code::NoSps, text);
+    match &stats.codec {
+        Some(codec) if codec.undecodable_keyframes > 0 => {
+            PictureStatus::new(Code::NoSps, "keyframes arrive without SPS and PPS, so nobody can decode them")
+        }
+        _ => {
+            let (packets, asked) = (stats.video.packets, stats.plis_sent);
+            let text = format!("{packets} video packets have arrived, but no keyframe yet; {asked} were asked for");
+            PictureStatus::new(Code::NoKeyframe, text)
+        }
     }
-    WhyNoPicture::new(Code::Ok, "video with keyframes arrives; if a viewer sees nothing, look at that viewer")
 }
 
 #[cfg(test)]

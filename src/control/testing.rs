@@ -15,7 +15,7 @@ use super::settings::{BrokerStatus, Settings};
 use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
-use crate::ingest::{IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
+use crate::ingest::{DropReason, IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::{Frame, FrameSink};
 
 pub(crate) const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
@@ -31,6 +31,7 @@ pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
     Keyframe(StreamId),
+    ViewerLimit(StreamId, Option<u64>),
     Expect(StreamId, IpAddr),
     OpenEgress(StreamId),
     CloseEgress(StreamId, CloseReason),
@@ -122,12 +123,20 @@ impl Ingest for FakeIngest {
         self.0.record(Call::Expect(stream, ip));
     }
 
+    fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.0.record(Call::ViewerLimit(stream, bits_per_second));
+    }
+
     fn stats(&self, _stream: StreamId) -> Option<IngestStats> {
         self.0.stats.lock().unwrap().clone()
     }
 
     fn refused_sources(&self) -> Vec<RefusedSource> {
         self.0.refused.lock().unwrap().clone()
+    }
+
+    fn dropped(&self) -> Vec<(DropReason, u64)> {
+        DropReason::ALL.map(|reason| (reason, reason as u64)).to_vec()
     }
 }
 
@@ -194,6 +203,7 @@ pub(crate) fn settings() -> Settings {
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
+        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "192.168.1.10".parse().unwrap(),
             external_ip: "203.0.113.7".parse().unwrap(),

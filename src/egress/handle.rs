@@ -102,6 +102,13 @@ pub enum EgressEvent {
         /// The stream it watches.
         stream: StreamId,
     },
+    /// What the viewer of a stream on the worst path can take has changed.
+    ViewerLimit {
+        /// The stream.
+        stream: StreamId,
+        /// Bit/s; `None`: no viewer is in trouble.
+        bits_per_second: Option<u64>,
+    },
 }
 
 /// What the egress knows of a viewer.
@@ -125,6 +132,8 @@ pub struct ViewerStats {
     pub fraction_lost: f64,
     /// Round-trip time by the last receiver report, in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
+    pub remb: Option<u64>,
 }
 
 /// Settings of the egress.

@@ -7,6 +7,7 @@
 mod driver;
 pub mod fanout;
 mod handle;
+mod limits;
 mod sessions;
 mod shard;
 pub mod viewer;

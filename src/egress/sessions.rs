@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
+use super::limits::ViewerLimits;
 use super::shard::Command;
 use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
@@ -57,6 +58,7 @@ pub(super) struct Sessions {
     by_ufrag: HashMap<String, ViewerId>,
     by_source: HashMap<SocketAddr, ViewerId>,
     timers: Timers<ViewerId>,
+    limits: ViewerLimits,
     actions: VecDeque<Action>,
     events: VecDeque<EgressEvent>,
     unknown: u64,
@@ -73,6 +75,7 @@ impl Sessions {
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
             timers: Timers::default(),
+            limits: ViewerLimits::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             unknown: 0,
@@ -92,6 +95,7 @@ impl Sessions {
         for viewer in viewers {
             self.remove(viewer, reason.clone(), now);
         }
+        self.limits.close_stream(stream);
         for shard in 0..self.load.len() {
             self.actions.push_back(Action::Shard(shard, Command::CloseStream(stream)));
         }
@@ -151,6 +155,9 @@ impl Sessions {
             self.by_source.remove(source);
         }
         self.timers.set(viewer, None);
+        if let Some((stream, bits_per_second)) = self.limits.remove(viewer, now) {
+            self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
+        }
         self.events.push_back(EgressEvent::Closed { viewer, reason });
     }
 
@@ -264,7 +271,7 @@ impl Sessions {
                     self.actions.push_back(Action::Shard(entry.shard, Command::Add(Box::new(new))));
                     self.events.push_back(EgressEvent::Connected { viewer });
                 }
-                Some(Output::Feedback(feedback)) => self.on_feedback(viewer, feedback, ntp_short),
+                Some(Output::Feedback(feedback)) => self.on_feedback(viewer, feedback, ntp_short, now),
                 Some(Output::Closed(cause)) => {
                     self.remove(viewer, cause.into(), now);
                     return;
@@ -274,9 +281,11 @@ impl Sessions {
         self.rearm(viewer);
     }
 
-    fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32) {
+    fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32, now: Instant) {
         let Some(entry) = self.entries.get_mut(&viewer) else { return };
         let video = entry.session.tracks().video.as_ref().map(|track| track.ssrc);
+        let stream = entry.stream;
+        let mut limit = None;
         match feedback {
             Feedback::Pli { ssrc } | Feedback::Fir { ssrc } if Some(ssrc) == video => {
                 entry.stats.plis += 1;
@@ -296,6 +305,7 @@ impl Sessions {
             }
             Feedback::Report(report) if Some(Ssrc(report.ssrc)) == video => {
                 entry.stats.fraction_lost = f64::from(report.fraction_lost) / 256.0;
+                limit = self.limits.on_loss(stream, viewer, entry.stats.fraction_lost, now);
                 if report.last_sr != 0 {
                     // RFC 3550 §6.4.1: A - LSR - DLSR.
                     let round_trip = ntp_short.wrapping_sub(report.last_sr).wrapping_sub(report.delay_since_last_sr);
@@ -305,7 +315,14 @@ impl Sessions {
                     }
                 }
             }
+            Feedback::Remb { bitrate } => {
+                entry.stats.remb = Some(bitrate);
+                limit = self.limits.on_remb(stream, viewer, bitrate, now);
+            }
             _ => {}
+        }
+        if let Some(bits_per_second) = limit {
+            self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
         }
     }
 

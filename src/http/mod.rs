@@ -7,6 +7,7 @@ mod error;
 mod health;
 mod serve;
 mod settings;
+mod sources;
 mod streams;
 mod viewers;
 mod views;
@@ -43,6 +44,7 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/streams/{camera}", get(streams::detail))
         .route("/streams/{camera}/start", post(streams::start))
         .route("/streams/{camera}/stop", post(streams::stop))
+        .route("/sources", get(sources::list))
         .route("/viewers", get(viewers::list))
         .route("/viewers/{camera}", get(viewers::of_camera))
         .route("/cameras", get(cameras::list))

@@ -7,7 +7,10 @@ use super::*;
 use crate::base::{AllowedOrigins, StreamId};
 use crate::control::testing::{CAMERA, Mood, Rig, settings};
 use crate::control::{BrokerStatus, Settings};
-use crate::ingest::IngestStats;
+use crate::ingest::{DropReason, IngestStats, RefusedSource};
+use crate::media::doctor::{CodecReport, Gop};
+use crate::media::h264::ProfileLevelId;
+use crate::media::sps::Sps;
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -196,6 +199,7 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
         &["stream", "viewers", "viewer_count", "duration_seconds", "keepalive_count", "error_count"],
     );
     let stream = &answer.body["stream"];
+    assert_eq!(stream["why_no_picture"], json!({"code": "no_video", "text": "sound arrives, but no video packets"}));
     assert_keys(
         stream,
         &[
@@ -215,8 +219,6 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
             "why_no_picture",
         ],
     );
-    assert_eq!(stream["why_no_picture"]["code"], "no_video");
-    assert!(stream["why_no_picture"]["text"].as_str().unwrap().contains("no video packet"));
     assert_keys(
         &stream["keepalive_stats"],
         &[
@@ -250,9 +252,68 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
     assert_eq!((&stream["media"]["state"], &stream["media"]["active_reason"]), (&json!("flowing"), &json!("media")));
     assert_eq!(stream["media"]["feedback"]["remb_kbps"], 2500);
     assert_keys(
+        &stream["media"]["feedback"],
+        &["sent", "last_at", "plis_sent", "nacks_sent", "follows_remb", "answers_pli", "warning"],
+    );
+    assert_keys(
         &stream["media"],
         &["packets", "loss", "jitter_ms", "bitrate", "last_packet_at", "last_keyframe_at", "sources"],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn detail_says_what_the_video_is_made_of_and_advises_in_words() {
+    let rig = Rig::new();
+    rig.streaming().await;
+    let profile = ProfileLevelId([0x64, 0x00, 0x28]);
+    let sps = Sps {
+        profile,
+        id: 0,
+        width: 1920,
+        height: 1080,
+        progressive: true,
+        frame_rate: Some(30.0),
+        max_reorder: Some(0),
+    };
+    let report = CodecReport {
+        profile_level_id: Some(profile),
+        sps: Some(sps),
+        pictures: 100,
+        frame_rate: Some(29.971),
+        steady: true,
+        gop: Some(Gop { frames: 600, duration: std::time::Duration::from_millis(20_019) }),
+        ..Default::default()
+    };
+    let stats = IngestStats { codec: Some(Box::new(report)), ..Default::default() };
+    *rig.world.stats.lock().unwrap() = Some(stats);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let answer = get(&rig, &path("")).await;
+    let media = &answer.body["stream"]["media"];
+    assert_eq!(
+        media["video"]["codec"],
+        json!({
+            "profile": "High",
+            "level": "4",
+            "profile_level_id": "640028",
+            "width": 1920,
+            "height": 1080,
+            "interlaced": false,
+            "announced_frame_rate": 30.0,
+            "frame_rate": 29.97,
+            "frame_rate_steady": true,
+            "gop_frames": 600,
+            "gop_seconds": 20.02,
+            "b_frames": false,
+            "max_reorder_frames": 0,
+            "pictures": 100,
+            "undecodable_keyframes": 0,
+            "oversize_packets": 0,
+        })
+    );
+    let advice = media["advice"].as_array().unwrap();
+    assert_eq!(advice.iter().map(|advice| &advice["code"]).collect::<Vec<_>>(), ["profile_high", "gop_long"]);
+    assert!(advice[1]["text"].as_str().unwrap().starts_with("There are 20 s between keyframes."));
+    assert_eq!(media["video"]["repair"]["faults"]["fragment_without_start"], 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -459,4 +520,36 @@ async fn pages_come_with_type_and_policy_on_both_ports() {
 #[test]
 fn the_turn_password_stays_out_of_logs() {
     assert!(!format!("{:?}", page_settings()).contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_names_who_was_refused_why_and_the_nearest_camera_and_counts_every_reason() {
+    let rig = Rig::new();
+    let stream = rig.streaming().await;
+    let source = |address: &str, nearest| RefusedSource {
+        source: address.parse().unwrap(),
+        port: 5006,
+        first_seen: std::time::UNIX_EPOCH,
+        last_seen: std::time::UNIX_EPOCH + std::time::Duration::from_secs(1),
+        packets: 7,
+        reason: DropReason::SlotTaken,
+        nearest,
+    };
+    *rig.world.refused.lock().unwrap() = vec![source("10.0.0.5:6000", Some(stream)), source("[2001:db8::1]:9", None)];
+    let answer = get(&rig, "/sources").await;
+    assert_eq!((answer.status, &answer.body["count"]), (StatusCode::OK, &json!(2)));
+    let expected = json!({
+        "address": "10.0.0.5:6000",
+        "port": 5006,
+        "first_seen": "1970-01-01T00:00:00.000000Z",
+        "last_seen": "1970-01-01T00:00:01.000000Z",
+        "packets": 7,
+        "reason": "slot_taken",
+        "nearest_camera_id": CAMERA,
+        "nearest_stream_id": stream,
+    });
+    assert_eq!(answer.body["sources"][0], expected);
+    assert_eq!(answer.body["sources"][1]["nearest_camera_id"], Value::Null);
+    assert_eq!(keys(&answer.body["dropped"]).len(), DropReason::ALL.len());
+    assert_eq!(answer.body["dropped"]["slot_taken"], DropReason::SlotTaken as u64);
 }

@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::base::time::iso8601;
 use crate::base::{StreamId, ViewerId};
 use crate::control::registry::CameraFacts;
 use crate::control::{
-    IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, Started, StreamInfo, TrackStats, ViewerInfo, ViewerStats,
+    CodecReport, IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, ReorderCounters, Started, StreamInfo, TrackStats,
+    ViewerInfo, ViewerStats,
 };
 
 // There is no media server with pipelines and endpoints any more, but scripts print these ids and some keep them.
@@ -162,6 +163,11 @@ fn media(media: &MediaInfo) -> Value {
 
 fn ingest(stats: &IngestStats) -> Value {
     let (video, audio) = (&stats.video, &stats.audio);
+    let codec = stats.codec.as_deref();
+    let mut video_track = track(video);
+    video_track["codec"] = json!(codec.filter(|report| report.pictures > 0).map(self::codec));
+    video_track["repair"] = json!(codec.map(|report| repair(report, &stats.reordering)));
+    let advice = codec.map(CodecReport::advice).unwrap_or_default();
     json!({
         "packets": video.packets + audio.packets,
         "loss": video.lost + audio.lost,
@@ -175,14 +181,58 @@ fn ingest(stats: &IngestStats) -> Value {
             "last_at": time(stats.last_feedback),
             "remb_kbps": stats.remb / 1000,
             "plis_sent": stats.plis_sent,
+            "nacks_sent": stats.nacks_sent,
+            "follows_remb": stats.feedback_health.follows_remb,
+            "answers_pli": stats.feedback_health.answers_pli,
+            "warning": stats.feedback_health.warning.map(|warning| warning.to_string()),
         },
         "sources": {
             "video": address(stats.video_source),
             "audio": address(stats.audio_source),
             "rtcp": address(stats.rtcp_source),
         },
-        "video": track(video),
+        "video": video_track,
         "audio": track(audio),
+        "advice": advice.iter().map(|advice| json!({ "code": advice.code, "text": advice.text })).collect::<Vec<_>>(),
+    })
+}
+
+/// What the camera's encoder makes.
+fn codec(report: &CodecReport) -> Value {
+    let (sps, gop) = (report.sps.as_ref(), report.gop.as_ref());
+    json!({
+        "profile": report.profile_name(),
+        "level": report.level_name(),
+        "profile_level_id": report.profile_level_id.map(|profile| profile.to_string()),
+        "width": sps.map(|sps| sps.width),
+        "height": sps.map(|sps| sps.height),
+        "interlaced": sps.map(|sps| !sps.progressive),
+        "announced_frame_rate": sps.and_then(|sps| sps.frame_rate).map(hundredths),
+        "frame_rate": report.frame_rate.map(hundredths),
+        "frame_rate_steady": report.steady,
+        "gop_frames": gop.map(|gop| gop.frames),
+        "gop_seconds": gop.map(|gop| hundredths(gop.duration.as_secs_f64())),
+        "b_frames": report.b_frames,
+        "max_reorder_frames": sps.and_then(|sps| sps.max_reorder),
+        "pictures": report.pictures,
+        "undecodable_keyframes": report.undecodable_keyframes,
+        "oversize_packets": report.repaired.oversize,
+    })
+}
+
+/// What was mended on the way to viewers.
+fn repair(report: &CodecReport, reordering: &ReorderCounters) -> Value {
+    let repaired = &report.repaired;
+    json!({
+        "reordered": reordering.reordered,
+        "late": reordering.late,
+        "late_dropped": repaired.late_dropped,
+        "given_up": reordering.given_up,
+        "completed_keyframes": repaired.completed_keyframes,
+        "repeated_sets": repaired.repeated_sets,
+        "early_markers": repaired.early_markers,
+        "missing_markers": repaired.missing_markers,
+        "faults": repaired.named_faults().map(|(name, count)| (name.to_owned(), json!(count))).collect::<Map<_, _>>(),
     })
 }
 
@@ -207,6 +257,7 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
         "plis": stats.plis,
         "fraction_lost": stats.fraction_lost,
         "rtt_ms": stats.rtt_ms.map(hundredths),
+        "remb_kbps": stats.remb.map(|remb| remb / 1000),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::DropReason;
 use super::handle::{IngestEvent, PortPlan};
-use super::intake::Intake;
+use super::intake::{Door, Intake};
 use crate::base::Shutdown;
 use crate::base::udp::{self, BatchReceiver, BatchSocket, Datagram};
+use crate::media::latch::Entrance;
 
 /// A keyframe of every camera at once must fit; the kernel may grant less.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -24,8 +26,13 @@ const MAX_PENDING_EVENTS: usize = 4_096;
 /// One log line about strangers in this time.
 const STRANGER_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The camera ports, bound but not yet served: video RTP, RTCP, audio RTP.
-pub struct CameraPorts([std::net::UdpSocket; 3]);
+/// The receive buffer of a port that one camera has for itself.
+const OWN_RECEIVE_BUFFER: usize = 1 << 20;
+/// From one triple of the pool to the next: video and sound stay on even ports, as RFC 3550 §11 asks for.
+const POOL_STRIDE: usize = 4;
+
+/// The camera ports, bound but not yet served: video RTP, RTCP, audio RTP. First the shared ones, then the pool.
+pub struct CameraPorts(Vec<[std::net::UdpSocket; 3]>);
 
 /// Index of the port that RTCP is sent from.
 const RTCP: usize = 1;
@@ -37,19 +44,57 @@ impl CameraPorts {
     ///
     /// Names the port that cannot be bound.
     pub fn bind(ip: IpAddr, ports: PortPlan) -> io::Result<Self> {
-        let bind = |port| udp::bind(SocketAddr::new(ip, port), RECEIVE_BUFFER, SEND_BUFFER);
-        Ok(Self([bind(ports.video_rtp)?, bind(ports.rtcp)?, bind(ports.audio_rtp)?]))
+        Ok(Self(vec![triple(ip, ports, RECEIVE_BUFFER)?]))
     }
 
-    /// The ports really bound.
+    /// Binds a pool as well: triples for streams that could not be told apart on the shared ports. Each begins
+    /// at an even port, four above the one before; what is left of the range is not used.
+    ///
+    /// # Errors
+    ///
+    /// Names the port that cannot be bound, or says that the range holds no triple.
+    pub fn with_pool(mut self, ip: IpAddr, range: RangeInclusive<u16>) -> io::Result<Self> {
+        let plans: Vec<PortPlan> = pool_plans(range).collect();
+        if plans.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the port range holds no even port and two above"));
+        }
+        for plan in plans {
+            self.0.push(triple(ip, plan, OWN_RECEIVE_BUFFER)?);
+        }
+        Ok(self)
+    }
+
+    /// The shared ports that are really bound.
     ///
     /// # Errors
     ///
     /// The system does not say.
     pub fn plan(&self) -> io::Result<PortPlan> {
-        let port = |index: usize| Ok::<_, io::Error>(self.0[index].local_addr()?.port());
-        Ok(PortPlan { video_rtp: port(0)?, rtcp: port(RTCP)?, audio_rtp: port(2)? })
+        plan_of(&self.0[0])
     }
+
+    /// The shared ports, then the pool's triples.
+    pub(super) fn plans(&self) -> io::Result<Vec<PortPlan>> {
+        self.0.iter().map(plan_of).collect()
+    }
+}
+
+fn triple(ip: IpAddr, ports: PortPlan, receive_buffer: usize) -> io::Result<[std::net::UdpSocket; 3]> {
+    let bind = |port| udp::bind(SocketAddr::new(ip, port), receive_buffer, SEND_BUFFER);
+    Ok([bind(ports.video_rtp)?, bind(ports.rtcp)?, bind(ports.audio_rtp)?])
+}
+
+fn plan_of(sockets: &[std::net::UdpSocket; 3]) -> io::Result<PortPlan> {
+    let port = |index: usize| Ok::<_, io::Error>(sockets[index].local_addr()?.port());
+    Ok(PortPlan { video_rtp: port(0)?, rtcp: port(RTCP)?, audio_rtp: port(2)? })
+}
+
+/// The triples of a range.
+pub fn pool_plans(range: RangeInclusive<u16>) -> impl Iterator<Item = PortPlan> {
+    let last = *range.end();
+    let first = range.start().checked_next_multiple_of(2).unwrap_or(last);
+    let starts = (first..=last).step_by(POOL_STRIDE).filter(move |start| last - start >= 2);
+    starts.map(|start| PortPlan { video_rtp: start, rtcp: start + 1, audio_rtp: start + 2 })
 }
 
 /// State shared by the driver and its handles.
@@ -72,22 +117,40 @@ impl Shared {
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    ports: [BatchSocket; 3],
+    sockets: Vec<[BatchSocket; 3]>,
+    /// In the order of `sockets`.
+    doors: Vec<[Door; 3]>,
     receiver: BatchReceiver,
     received: Vec<Datagram>,
+    arrived: Vec<(Door, Datagram)>,
     events: mpsc::Sender<IngestEvent>,
     pending: Vec<IngestEvent>,
     strangers: StrangerLog,
 }
 
 impl Driver {
-    pub(super) fn new(ports: CameraPorts, shared: Arc<Shared>, events: mpsc::Sender<IngestEvent>) -> io::Result<Self> {
-        let [video, rtcp, audio] = ports.0;
+    /// `plans` are those of `ports`.
+    pub(super) fn new(
+        ports: CameraPorts,
+        plans: &[PortPlan],
+        shared: Arc<Shared>,
+        events: mpsc::Sender<IngestEvent>,
+    ) -> io::Result<Self> {
+        let served = |[video, rtcp, audio]: [std::net::UdpSocket; 3]| {
+            Ok::<_, io::Error>([BatchSocket::new(video)?, BatchSocket::new(rtcp)?, BatchSocket::new(audio)?])
+        };
+        let entrances = std::iter::once(Entrance::Shared).chain((0..).map(Entrance::Own));
+        let doors = plans
+            .iter()
+            .zip(entrances)
+            .map(|(plan, entrance)| [plan.video_rtp, plan.rtcp, plan.audio_rtp].map(|port| Door { entrance, port }));
         Ok(Self {
             shared,
-            ports: [BatchSocket::new(video)?, BatchSocket::new(rtcp)?, BatchSocket::new(audio)?],
+            sockets: ports.0.into_iter().map(served).collect::<io::Result<_>>()?,
+            doors: doors.collect(),
             receiver: BatchReceiver::default(),
             received: Vec::new(),
+            arrived: Vec::new(),
             events,
             pending: Vec::new(),
             strangers: StrangerLog::default(),
@@ -104,16 +167,19 @@ impl Driver {
                 }
             };
             let ready = tokio::select! {
-                () = shutdown.requested() => return,
-                ready = readable(&self.ports) => ready,
-                () = timer => [false; 3],
-                () = self.shared.wake.notified() => [false; 3],
+                () = shutdown.requested() => break,
+                ready = readable(&self.sockets) => ready,
+                () = timer => Vec::new(),
+                () = self.shared.wake.notified() => Vec::new(),
             };
-            for (port, _) in self.ports.iter().zip(ready).filter(|(_, ready)| *ready) {
-                self.receiver.receive(port, &mut self.received);
+            for (triple, port) in ready {
+                self.receiver.receive(&self.sockets[triple][port], &mut self.received);
+                let door = self.doors[triple][port];
+                self.arrived.extend(self.received.drain(..).map(|datagram| (door, datagram)));
             }
             self.turn();
         }
+        self.shared.lock().refuse_openings();
     }
 
     /// Works off what was received and what is due, then sends.
@@ -122,18 +188,24 @@ impl Driver {
         let mut outgoing = Vec::new();
         {
             let mut intake = self.shared.lock();
-            for Datagram { source, bytes, .. } in self.received.drain(..) {
-                if let Err(reason) = intake.on_datagram(source, bytes, now) {
-                    self.strangers.add(source, reason, now);
+            for (door, Datagram { source, bytes, .. }) in self.arrived.drain(..) {
+                if let Err(reason) = intake.on_datagram(source, door, bytes, now) {
+                    self.strangers.add(source, door.port, reason, now);
                 }
             }
             intake.handle_timeout(now);
             outgoing.extend(std::iter::from_fn(|| intake.poll_datagram()));
             self.pending.extend(std::iter::from_fn(|| intake.poll_event()));
         }
-        for (to, datagram) in outgoing {
-            // A full socket buffer or an ICMP error loses this report; the next one follows within a second.
-            let _ = self.ports[RTCP].try_send(to, None, &datagram);
+        for datagram in outgoing {
+            let triple = match datagram.entrance {
+                Entrance::Shared => 0,
+                Entrance::Own(index) => 1 + usize::from(index),
+            };
+            // A full socket buffer or no route loses this report; the next one follows within a second.
+            if self.sockets[triple][RTCP].try_send(datagram.to, None, &datagram.bytes).is_err() {
+                self.shared.lock().on_send_failed(&datagram, now);
+            }
         }
         if self.pending.len() > MAX_PENDING_EVENTS {
             self.pending.drain(..self.pending.len() - MAX_PENDING_EVENTS);
@@ -143,11 +215,15 @@ impl Driver {
     }
 }
 
-/// Resolves when at least one port has something to read.
-async fn readable(ports: &[BatchSocket; 3]) -> [bool; 3] {
+/// Resolves when at least one port has something to read, with all that have: triple and port in it.
+async fn readable(sockets: &[[BatchSocket; 3]]) -> Vec<(usize, usize)> {
     poll_fn(|cx| {
-        let ready = [0, 1, 2].map(|index: usize| ports[index].poll_readable(cx).is_ready());
-        if ready.contains(&true) { Poll::Ready(ready) } else { Poll::Pending }
+        let mut ready = Vec::new();
+        for (triple, ports) in sockets.iter().enumerate() {
+            let of_triple = ports.iter().enumerate().filter(|(_, socket)| socket.poll_readable(cx).is_ready());
+            ready.extend(of_triple.map(|(port, _)| (triple, port)));
+        }
+        if ready.is_empty() { Poll::Pending } else { Poll::Ready(ready) }
     })
     .await
 }
@@ -160,12 +236,17 @@ struct StrangerLog {
 }
 
 impl StrangerLog {
-    fn add(&mut self, source: SocketAddr, reason: DropReason, now: Instant) {
+    fn add(&mut self, source: SocketAddr, port: u16, reason: DropReason, now: Instant) {
         self.dropped += 1;
         if self.last.is_none_or(|last| now >= last + STRANGER_LOG_INTERVAL) {
-            tracing::warn!(%source, ?reason, dropped = self.dropped, "dropped packets on the camera ports");
+            let reason = reason.name();
+            tracing::warn!(%source, port, reason, dropped = self.dropped, "dropped packets on the camera ports");
             self.last = Some(now);
             self.dropped = 0;
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -10,7 +10,11 @@ use tokio::sync::mpsc;
 use super::driver::{CameraPorts, Driver, Shared};
 use super::intake::{DropCounters, Intake, RefusedSource};
 use crate::base::{CameraId, Shutdown, StreamId};
+use crate::media::doctor::CodecReport;
+use crate::media::latch::Entrance;
+use crate::media::reorder::ReorderCounters;
 use crate::media::{FrameSink, Ssrc};
+use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
 
 /// A stream that the ingest is to expect.
 pub struct OpenStream {
@@ -22,6 +26,8 @@ pub struct OpenStream {
     pub bitrate_range: (u64, u64),
     /// The camera's address where the control plane knows it.
     pub expected_ip: Option<IpAddr>,
+    /// The CNAME that its SDP tells the camera to send with (`a=x-skl-cname`).
+    pub cname: String,
     /// Where its frames go.
     pub sink: Arc<dyn FrameSink>,
 }
@@ -43,7 +49,16 @@ pub enum OpenError {
     /// The same stream id is open already.
     #[error("the stream is open already")]
     AlreadyOpen,
-    /// Ingest has stopped.
+    /// Packets of the two cameras could not be told apart, and that did not change in time.
+    #[error(
+        "packets could not be told from those of camera {camera}, which has not sent all its media yet; \
+         try again when it streams or is stopped, or give streams ports of their own with MEDIA_PORT_RANGE"
+    )]
+    Ambiguous {
+        /// The other camera.
+        camera: CameraId,
+    },
+    /// Ingest has stopped, or the stream was closed while it was being opened.
     #[error("the media engine has stopped")]
     Stopped,
 }
@@ -64,6 +79,13 @@ pub enum IngestEvent {
         stream: StreamId,
         /// Silence so far.
         silence: Duration,
+    },
+    /// The camera's feedback is in trouble, or no longer.
+    FeedbackWarning {
+        /// Which stream.
+        stream: StreamId,
+        /// What is wrong; `None`: nothing any more.
+        warning: Option<FeedbackWarning>,
     },
     /// RTP packets arrive again after a stall.
     MediaResumed {
@@ -112,10 +134,18 @@ pub struct IngestStats {
     pub last_feedback: Option<SystemTime>,
     /// The last REMB value in bit/s.
     pub remb: u64,
-    /// PLIs sent.
+    /// PLIs and FIRs sent.
     pub plis_sent: u64,
+    /// Packets asked for again with NACK.
+    pub nacks_sent: u64,
+    /// Whether the camera listens to its feedback.
+    pub feedback_health: FeedbackHealth,
     /// `profile-level-id` of the camera's real SPS, six hex digits.
     pub profile_level_id: Option<String>,
+    /// Findings of the codec doctor.
+    pub codec: Option<Box<CodecReport>>,
+    /// Reordering of video packets.
+    pub reordering: ReorderCounters,
 }
 
 /// Settings of the ingest.
@@ -129,7 +159,8 @@ pub struct IngestSettings {
 #[derive(Clone)]
 pub struct IngestHandle {
     shared: Arc<Shared>,
-    plan: PortPlan,
+    /// The shared ports, then those of the pool.
+    plans: Arc<[PortPlan]>,
     drops: Arc<DropCounters>,
 }
 
@@ -145,29 +176,48 @@ impl IngestHandle {
         events: mpsc::Sender<IngestEvent>,
         shutdown: &Shutdown,
     ) -> io::Result<Self> {
-        let plan = ports.plan()?;
-        let intake = Intake::new(Ssrc(rand::random()), settings.feedback);
+        let plans = ports.plans()?;
+        let pool = u16::try_from(plans.len() - 1).unwrap_or(u16::MAX);
+        let intake = Intake::new(Ssrc(rand::random()), settings.feedback, pool);
         let drops = intake.drops();
         let shared = Arc::new(Shared::new(intake));
-        let driver = Driver::new(ports, shared.clone(), events)?;
+        let driver = Driver::new(ports, &plans, shared.clone(), events)?;
         shutdown.spawn(driver.run(shutdown.clone()));
-        Ok(Self { shared, plan, drops })
+        Ok(Self { shared, plans: plans.into(), drops })
     }
 
     /// Expects `stream` from now on and names the ports for its SDP.
+    ///
+    /// Where its packets could be mistaken for those of a stream that is not fully latched, it gets ports of its
+    /// own, or waits for that stream, for [`OPEN_WAIT`](super::OPEN_WAIT) at most. Opens are served in their order.
+    /// Dropping the future undoes it.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub async fn open(&self, stream: OpenStream) -> Result<PortPlan, OpenError> {
-        self.shared.lock().open(stream, Instant::now())?;
+        let mut undo = Undo { shared: &self.shared, stream: Some(stream.stream) };
+        let opened = match self.shared.lock().open(stream, Instant::now()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                undo.stream = None;
+                return Err(error);
+            }
+        };
         self.shared.wake.notify_one();
-        Ok(self.plan)
+        let entrance = opened.await.unwrap_or(Err(OpenError::Stopped));
+        undo.stream = None;
+        let plan = match entrance? {
+            Entrance::Shared => self.plans.first(),
+            Entrance::Own(index) => self.plans.get(1 + usize::from(index)),
+        };
+        plan.copied().ok_or(OpenError::Stopped)
     }
 
     /// Forgets a stream: its packets are dropped from now on and nothing is sent to its camera any more.
     pub fn close(&self, stream: StreamId) {
-        self.shared.lock().close(stream);
+        self.shared.lock().close(stream, Instant::now());
+        self.shared.wake.notify_one();
     }
 
     /// Asks the camera for a keyframe; coalesced to one per 500 ms.
@@ -178,7 +228,14 @@ impl IngestHandle {
 
     /// The control plane learned the camera's address.
     pub fn expect_source(&self, stream: StreamId, ip: IpAddr) {
-        self.shared.lock().expect(stream, ip);
+        self.shared.lock().expect(stream, ip, Instant::now());
+    }
+
+    /// What the viewers of a stream can use at most, in bit/s: REMB does not ask the camera for more, but never
+    /// goes below its range. `None`: no limit.
+    pub fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
+        self.shared.lock().set_viewer_limit(stream, bits_per_second);
+        self.shared.wake.notify_one();
     }
 
     /// Current figures, or `None` for a stream that is not open.
@@ -186,7 +243,7 @@ impl IngestHandle {
         self.shared.lock().stats(stream, Instant::now(), SystemTime::now())
     }
 
-    /// Sources whose packets were refused lately, the last heard one first: a bounded number.
+    /// Sources whose packets were dropped lately, the last heard one first: at most 256.
     pub fn refused_sources(&self) -> Vec<RefusedSource> {
         self.shared.lock().refused(Instant::now(), SystemTime::now())
     }
@@ -194,5 +251,19 @@ impl IngestHandle {
     /// Datagrams dropped on the camera ports so far, by reason.
     pub fn drops(&self) -> &DropCounters {
         &self.drops
+    }
+}
+
+/// Closes a stream whose open was given up.
+struct Undo<'a> {
+    shared: &'a Shared,
+    stream: Option<StreamId>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream {
+            self.shared.lock().close(stream, Instant::now());
+        }
     }
 }

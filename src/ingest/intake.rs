@@ -1,18 +1,27 @@
 //! Sorts what arrives on the camera ports: which stream, which track, or why not. Sans-IO.
 
+mod drops;
+mod opening;
+mod pool;
+mod refused;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::handle::{IngestEvent, IngestStats, OpenError, OpenStream};
+pub use self::drops::{DropCounters, DropReason};
+pub use self::opening::OPEN_WAIT;
+use self::opening::Opening;
+use self::pool::PortPool;
+use self::refused::Refusals;
+pub use self::refused::RefusedSource;
+use super::handle::{IngestEvent, IngestStats, OpenStream};
 use super::stream::{Stream, StreamOutput};
 use crate::base::{StreamId, Timers};
-use crate::media::latch::{Latch, Slot, Unlatched};
-use crate::media::receive::Refused;
+use crate::media::latch::{Arrival, Clue, Entrance, Expect, Latch, Latched, Refusal, RtcpClue, RtpClue, Slot};
 use crate::media::rtcp::blocks;
 use crate::media::rtp::{DatagramKind, RtpPacket, classify};
 use crate::media::{MediaKind, Ssrc};
@@ -23,93 +32,24 @@ const VIDEO_PAYLOAD_TYPE: u8 = 103;
 const OPUS_PAYLOAD_TYPE: u8 = 96;
 const CNAME: &str = "honeycast";
 
-/// Why a datagram on a camera port was dropped.
+/// The port of ours that a datagram arrived at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// Neither RTP nor RTCP by its first bytes.
-    NotRtp,
-    /// RTP that breaks RFC 3550 §5.1.
-    MalformedRtp,
-    /// RTCP that breaks RFC 3550 §6.
-    MalformedRtcp,
-    /// A payload type that the SDP did not offer, or that is not forwarded.
-    PayloadType,
-    /// A source that no stream expects.
-    Unexpected,
-    /// A source that more than one stream could mean.
-    Ambiguous,
-    /// Another live source holds the place.
-    SlotTaken,
-    /// A packet that was received before.
-    Duplicate,
-    /// A jump in the sequence that the next packet did not confirm.
-    Probation,
+pub(super) struct Door {
+    pub(super) entrance: Entrance,
+    pub(super) port: u16,
 }
 
-impl DropReason {
-    /// Every reason, in the order of its counter.
-    pub const ALL: [Self; 9] = [
-        Self::NotRtp,
-        Self::MalformedRtp,
-        Self::MalformedRtcp,
-        Self::PayloadType,
-        Self::Unexpected,
-        Self::Ambiguous,
-        Self::SlotTaken,
-        Self::Duplicate,
-        Self::Probation,
-    ];
-}
-
-impl From<Unlatched> for DropReason {
-    fn from(reason: Unlatched) -> Self {
-        match reason {
-            Unlatched::Unexpected => Self::Unexpected,
-            Unlatched::Ambiguous => Self::Ambiguous,
-            Unlatched::SlotTaken => Self::SlotTaken,
-        }
-    }
-}
-
-impl From<Refused> for DropReason {
-    fn from(reason: Refused) -> Self {
-        match reason {
-            Refused::Duplicate => Self::Duplicate,
-            Refused::Probation => Self::Probation,
-        }
-    }
-}
-
-/// Datagrams dropped so far, by reason.
-#[derive(Debug, Default)]
-pub struct DropCounters([AtomicU64; DropReason::ALL.len()]);
-
-impl DropCounters {
-    /// How many were dropped for `reason`.
-    pub fn get(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
-    }
-
-    fn add(&self, reason: DropReason) {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Sources remembered whose packets were refused.
-const MAX_REFUSED: usize = 16;
-
-/// A source whose RTP or RTCP was refused because it belongs to no stream.
+/// A datagram for a camera. It leaves from the RTCP port of `entrance`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedSource {
-    /// Its address.
-    pub source: SocketAddr,
-    /// When the last packet was dropped.
-    pub last_seen: SystemTime,
-    /// Why it was.
-    pub reason: DropReason,
-    /// The open stream that the source comes nearest to, if any.
-    pub nearest: Option<StreamId>,
+pub(super) struct Outgoing {
+    pub(super) stream: StreamId,
+    pub(super) entrance: Entrance,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
 }
+
+/// Why a datagram was dropped, and the stream that it came nearest to.
+type Dropped = (DropReason, Option<StreamId>);
 
 /// All streams behind the camera ports.
 pub(super) struct Intake {
@@ -117,25 +57,32 @@ pub(super) struct Intake {
     feedback_enabled: bool,
     latch: Latch<StreamId>,
     streams: HashMap<StreamId, Stream>,
+    pool: PortPool,
+    /// Opens that wait until their stream can be told from the others, in order.
+    opening: VecDeque<Opening>,
+    next_admission: Option<Instant>,
     timers: Timers<StreamId>,
     drops: Arc<DropCounters>,
-    /// The last heard one at the end, each once; at most [`MAX_REFUSED`].
-    refused: VecDeque<(SocketAddr, DropReason, Instant)>,
-    datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
+    refusals: Refusals,
+    datagrams: VecDeque<Outgoing>,
     events: VecDeque<IngestEvent>,
 }
 
 impl Intake {
-    /// `ssrc` is ours in RTCP. Without `feedback_enabled` cameras get no RTCP at all.
-    pub(super) fn new(ssrc: Ssrc, feedback_enabled: bool) -> Self {
+    /// `ssrc` is ours in RTCP. Without `feedback_enabled` cameras get no RTCP at all. `pool` port triples can be
+    /// given to single streams.
+    pub(super) fn new(ssrc: Ssrc, feedback_enabled: bool, pool: u16) -> Self {
         Self {
             ssrc,
             feedback_enabled,
             latch: Latch::default(),
             streams: HashMap::new(),
+            pool: PortPool::new(pool),
+            opening: VecDeque::new(),
+            next_admission: None,
             timers: Timers::default(),
             drops: Arc::default(),
-            refused: VecDeque::with_capacity(MAX_REFUSED),
+            refusals: Refusals::default(),
             datagrams: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -145,26 +92,41 @@ impl Intake {
         self.drops.clone()
     }
 
-    pub(super) fn open(&mut self, open: OpenStream, now: Instant) -> Result<(), OpenError> {
-        if self.streams.contains_key(&open.stream) {
-            return Err(OpenError::AlreadyOpen);
-        }
-        let settings = FeedbackSettings { ssrc: self.ssrc, cname: CNAME.to_owned(), bitrate_range: open.bitrate_range };
-        let stream = Stream::new(settings, self.feedback_enabled, open.sink, now);
-        self.latch.open(open.stream, open.expected_ip);
-        self.streams.insert(open.stream, stream);
-        self.rearm(open.stream);
-        Ok(())
+    /// Sources whose packets were dropped; `wall` is the system time at `now`.
+    pub(super) fn refused(&mut self, now: Instant, wall: SystemTime) -> Vec<RefusedSource> {
+        self.refusals.list(now, wall)
     }
 
-    pub(super) fn close(&mut self, stream: StreamId) {
-        self.latch.close(stream);
+    fn begin(&mut self, open: OpenStream, entrance: Entrance, now: Instant) {
+        let settings = FeedbackSettings { ssrc: self.ssrc, cname: CNAME.to_owned(), bitrate_range: open.bitrate_range };
+        let expect = expectation(&open, entrance);
+        let stream = Stream::new(settings, self.feedback_enabled, open.sink, now);
+        self.latch.open(open.stream, expect, now);
+        self.streams.insert(open.stream, stream);
+        self.rearm(open.stream);
+    }
+
+    /// Forgets a stream, or an open that still waits.
+    pub(super) fn close(&mut self, stream: StreamId, now: Instant) {
+        self.opening.retain(|opening| opening.id() != stream);
+        self.discard(stream, now);
+        self.admit(now);
+    }
+
+    fn discard(&mut self, stream: StreamId, now: Instant) {
+        if let Some(Entrance::Own(index)) = self.latch.entrance(stream) {
+            self.pool.release(index, now);
+        }
+        self.latch.close(stream, now);
         self.streams.remove(&stream);
         self.timers.set(stream, None);
     }
 
-    pub(super) fn expect(&mut self, stream: StreamId, ip: IpAddr) {
-        self.latch.expect(stream, ip);
+    pub(super) fn expect(&mut self, stream: StreamId, ip: IpAddr, now: Instant) {
+        self.latch.expect(stream, ip, now);
+        for opening in self.opening.iter_mut().filter(|opening| opening.id() == stream) {
+            opening.expect(ip);
+        }
     }
 
     pub(super) fn request_keyframe(&mut self, id: StreamId, now: Instant) {
@@ -174,91 +136,114 @@ impl Intake {
         }
     }
 
+    /// The viewers of a stream can use no more than this, in bit/s.
+    pub(super) fn set_viewer_limit(&mut self, id: StreamId, bits_per_second: Option<u64>) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.set_viewer_limit(bits_per_second);
+            self.rearm(id);
+        }
+    }
+
+    /// A datagram from [`Intake::poll_datagram`] could not be sent.
+    pub(super) fn on_send_failed(&mut self, datagram: &Outgoing, now: Instant) {
+        // Of several destinations the first one stands for all: they are ports of one address.
+        if self.latch.rtcp_destinations(datagram.stream, now).next() == Some(datagram.to)
+            && let Some(stream) = self.streams.get_mut(&datagram.stream)
+        {
+            stream.on_send_failed();
+        }
+    }
+
     /// One datagram from any camera port. Returns why it was dropped, if it was.
-    pub(super) fn on_datagram(&mut self, source: SocketAddr, datagram: Bytes, now: Instant) -> Result<(), DropReason> {
+    pub(super) fn on_datagram(
+        &mut self,
+        source: SocketAddr,
+        door: Door,
+        datagram: Bytes,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let result = match classify(&datagram) {
-            DatagramKind::Rtp => self.on_rtp(source, datagram, now),
-            DatagramKind::Rtcp => self.on_rtcp(source, &datagram, now),
-            DatagramKind::Other => Err(DropReason::NotRtp),
+            DatagramKind::Rtp => self.on_rtp(source, door, datagram, now),
+            DatagramKind::Rtcp => self.on_rtcp(source, door, &datagram, now),
+            DatagramKind::Other => Err((DropReason::NotRtp, None)),
         };
-        if let Err(reason) = result {
+        result.map_err(|(reason, nearest)| {
             self.drops.add(reason);
-            if matches!(reason, DropReason::Unexpected | DropReason::Ambiguous | DropReason::SlotTaken) {
-                self.refuse(source, reason, now);
+            if reason.concerns_source() {
+                let nearest = nearest.or_else(|| self.latch.owner(door.entrance, source));
+                self.refusals.add((source, door.port), reason, nearest, now);
             }
-        }
-        result
+            reason
+        })
     }
 
-    fn refuse(&mut self, source: SocketAddr, reason: DropReason, now: Instant) {
-        if let Some(known) = self.refused.iter().rposition(|(other, ..)| *other == source) {
-            self.refused.remove(known);
-        } else if self.refused.len() >= MAX_REFUSED {
-            self.refused.pop_front();
-        }
-        self.refused.push_back((source, reason, now));
-    }
-
-    /// Sources refused lately, the last heard one first; `wall` is the system time at `now`.
-    pub(super) fn refused(&self, now: Instant, wall: SystemTime) -> Vec<RefusedSource> {
-        let wall_time =
-            |at: Instant| wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let shown = |&(source, reason, at): &(SocketAddr, DropReason, Instant)| RefusedSource {
-            source,
-            last_seen: wall_time(at),
-            reason,
-            nearest: None,
-        };
-        self.refused.iter().rev().map(shown).collect()
-    }
-
-    fn on_rtp(&mut self, source: SocketAddr, datagram: Bytes, now: Instant) -> Result<(), DropReason> {
-        let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::MalformedRtp)?;
+    fn on_rtp(&mut self, source: SocketAddr, door: Door, datagram: Bytes, now: Instant) -> Result<(), Dropped> {
+        let packet = RtpPacket::parse(datagram).map_err(|_| (DropReason::MalformedRtp, None))?;
         let kind = match packet.payload_type() {
             VIDEO_PAYLOAD_TYPE => MediaKind::Video,
             OPUS_PAYLOAD_TYPE => MediaKind::Audio,
-            _ => return Err(DropReason::PayloadType),
+            _ => return Err((DropReason::PayloadType, None)),
         };
-        let latched = self.latch.accept(source, kind.into(), now)?;
-        if latched.new && kind == MediaKind::Video {
-            self.events.push_back(IngestEvent::MediaStarted { stream: latched.stream, source });
-        }
-        if let Some(stream) = self.streams.get_mut(&latched.stream) {
-            let placed = stream.on_rtp(kind, &packet, now);
-            self.after(latched.stream);
-            placed?;
+        let clue = Clue::Rtp(RtpClue { ssrc: packet.ssrc(), timestamp: packet.timestamp() });
+        let arrival = Arrival { source, entrance: door.entrance, slot: kind.into(), clue };
+        let Latched { stream: id, new, waited } = self.latched(&arrival, door, now)?;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            if waited && kind == MediaKind::Video {
+                // The keyframe that it began with was among the packets dropped meanwhile.
+                stream.request_keyframe(now);
+            }
+            let placed = stream.on_rtp(kind, &packet, new, now);
+            if new && kind == MediaKind::Video && placed.is_ok() {
+                self.events.push_back(IngestEvent::MediaStarted { stream: id, source });
+            }
+            self.after(id, now);
+            placed.map_err(|refused| (refused.into(), None))?;
         }
         Ok(())
     }
 
-    fn on_rtcp(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) -> Result<(), DropReason> {
+    fn on_rtcp(&mut self, source: SocketAddr, door: Door, datagram: &[u8], now: Instant) -> Result<(), Dropped> {
         // A source is pinned only by RTCP that is well-formed from end to end.
         if blocks(datagram).any(|block| block.is_err()) {
-            return Err(DropReason::MalformedRtcp);
+            return Err((DropReason::MalformedRtcp, None));
         }
-        let latched = self.latch.accept(source, Slot::Rtcp, now)?;
-        if let Some(stream) = self.streams.get_mut(&latched.stream) {
+        let clue = Clue::Rtcp(RtcpClue::of(datagram));
+        let arrival = Arrival { source, entrance: door.entrance, slot: Slot::Rtcp, clue };
+        let Latched { stream: id, .. } = self.latched(&arrival, door, now)?;
+        if let Some(stream) = self.streams.get_mut(&id) {
             stream.on_rtcp(datagram, now);
-            self.after(latched.stream);
+            self.after(id, now);
         }
         Ok(())
+    }
+
+    fn latched(&mut self, arrival: &Arrival<'_>, door: Door, now: Instant) -> Result<Latched<StreamId>, Dropped> {
+        let latched =
+            self.latch.accept(arrival, now).map_err(|Refusal { why, nearest }| (DropReason::from(why), nearest))?;
+        if latched.waited {
+            self.refusals.remove((arrival.source, door.port));
+        }
+        Ok(latched)
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        self.timers.next_deadline()
+        self.timers.next_deadline().into_iter().chain(self.next_admission).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.timers.expired(now) {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.handle_timeout(now);
-                self.after(id);
+                self.after(id, now);
             }
+        }
+        if self.next_admission.is_some_and(|at| at <= now) {
+            self.admit(now);
         }
     }
 
     /// The next datagram to send to a camera. Destinations come from the latch and from nowhere else.
-    pub(super) fn poll_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(super) fn poll_datagram(&mut self) -> Option<Outgoing> {
         self.datagrams.pop_front()
     }
 
@@ -282,21 +267,34 @@ impl Intake {
             last_feedback: figures.last_feedback.and_then(wall_time),
             remb: figures.remb,
             plis_sent: figures.plis_sent,
+            nacks_sent: figures.nacks_sent,
+            feedback_health: figures.feedback_health,
             profile_level_id: figures.profile_level_id,
+            codec: figures.codec,
+            reordering: figures.reordering,
         })
     }
 
     /// Collects what a stream wants done, and when it wants to be asked again.
-    fn after(&mut self, id: StreamId) {
+    fn after(&mut self, id: StreamId, now: Instant) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         while let Some(output) = stream.poll_output() {
             match output {
                 StreamOutput::Feedback(compound) => {
-                    let targets = self.latch.rtcp_destinations(id);
-                    self.datagrams.extend(targets.map(|to| (to, compound.clone())));
+                    let Some(entrance) = self.latch.entrance(id) else { continue };
+                    let targets = self.latch.rtcp_destinations(id, now);
+                    self.datagrams.extend(targets.map(|to| Outgoing {
+                        stream: id,
+                        entrance,
+                        to,
+                        bytes: compound.clone(),
+                    }));
                 }
                 StreamOutput::Stalled(silence) => {
                     self.events.push_back(IngestEvent::MediaStalled { stream: id, silence });
+                }
+                StreamOutput::Warning(warning) => {
+                    self.events.push_back(IngestEvent::FeedbackWarning { stream: id, warning });
                 }
                 StreamOutput::Resumed => self.events.push_back(IngestEvent::MediaResumed { stream: id }),
             }
@@ -309,6 +307,10 @@ impl Intake {
             self.timers.set(id, Some(stream.poll_timeout()));
         }
     }
+}
+
+fn expectation(open: &OpenStream, entrance: Entrance) -> Expect {
+    Expect { camera: open.camera, announced: open.expected_ip, cname: open.cname.clone(), entrance }
 }
 
 #[cfg(test)]

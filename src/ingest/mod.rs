@@ -9,6 +9,8 @@ mod handle;
 mod intake;
 mod stream;
 
-pub use driver::CameraPorts;
+pub use driver::{CameraPorts, pool_plans};
 pub use handle::{IngestEvent, IngestHandle, IngestSettings, IngestStats, OpenError, OpenStream, PortPlan, TrackStats};
-pub use intake::{DropCounters, DropReason, RefusedSource};
+pub use intake::{DropCounters, DropReason, OPEN_WAIT, RefusedSource};
+
+pub use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::media::clock::StreamClock;
-use crate::media::framer::Framer;
-use crate::media::receive::{Refused, TrackReceiver};
+use crate::media::doctor::CodecReport;
+use crate::media::pipeline::Pipeline;
+use crate::media::receive::{Placed, Refused, TrackReceiver};
+use crate::media::reorder::ReorderCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
 use crate::media::{Frame, FrameSink, MediaKind};
-use crate::webrtc::feedback::{CameraFeedback, FeedbackSettings};
+use crate::webrtc::feedback::{CameraFeedback, FeedbackHealth, FeedbackSettings, FeedbackWarning};
 
 /// No RTP for this long is a stall (design §4).
 pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
@@ -23,6 +25,8 @@ pub(super) enum StreamOutput {
     Feedback(Vec<u8>),
     Stalled(Duration),
     Resumed,
+    /// The feedback's state has changed.
+    Warning(Option<FeedbackWarning>),
 }
 
 pub(super) struct Stream {
@@ -34,20 +38,24 @@ pub(super) struct Stream {
     sink: Arc<dyn FrameSink>,
     next_tick: Instant,
     last_packet: Option<Instant>,
+    /// What people want to see: once there was video, sound alone is a stall.
+    last_video: Option<Instant>,
     stalled: bool,
     last_keyframe: Option<Instant>,
-    last_feedback: Option<Instant>,
+    warning: Option<FeedbackWarning>,
     outputs: VecDeque<StreamOutput>,
+    /// Scratch.
+    frames: Vec<Frame>,
 }
 
 struct Track {
     receiver: TrackReceiver,
-    framer: Framer,
+    pipeline: Pipeline,
 }
 
 impl Track {
     fn new(kind: MediaKind) -> Self {
-        Self { receiver: TrackReceiver::new(kind), framer: Framer::new(kind) }
+        Self { receiver: TrackReceiver::new(kind), pipeline: Pipeline::new(kind) }
     }
 }
 
@@ -60,8 +68,12 @@ pub(super) struct StreamFigures {
     pub(super) last_feedback: Option<Instant>,
     pub(super) feedback_sent: u64,
     pub(super) plis_sent: u64,
+    pub(super) nacks_sent: u64,
+    pub(super) feedback_health: FeedbackHealth,
     pub(super) remb: u64,
     pub(super) profile_level_id: Option<String>,
+    pub(super) codec: Option<Box<CodecReport>>,
+    pub(super) reordering: ReorderCounters,
 }
 
 impl Stream {
@@ -79,37 +91,68 @@ impl Stream {
             sink,
             next_tick: now + TICK,
             last_packet: None,
+            last_video: None,
             stalled: false,
             last_keyframe: None,
-            last_feedback: None,
+            warning: None,
             outputs: VecDeque::new(),
+            frames: Vec::new(),
         }
     }
 
-    /// A packet that the latch gave to this stream.
+    /// A packet that the latch gave to this stream. `moved`: it is the first one from its address.
     ///
     /// # Errors
     ///
-    /// [`Refused`]: it is not forwarded.
-    pub(super) fn on_rtp(&mut self, kind: MediaKind, packet: &RtpPacket, now: Instant) -> Result<(), Refused> {
+    /// [`Refused`]: it is not forwarded, or not yet.
+    pub(super) fn on_rtp(
+        &mut self,
+        kind: MediaKind,
+        packet: &RtpPacket,
+        moved: bool,
+        now: Instant,
+    ) -> Result<(), Refused> {
         let track = &mut self.tracks[kind.index()];
-        let placed = track.receiver.place(packet, now).inspect_err(|refused| {
-            if *refused == Refused::Duplicate {
-                track.receiver.count_duplicate();
+        let mut placed = match track.receiver.place(packet, moved, now) {
+            Ok(placed) => placed,
+            Err(refused) => {
+                if refused == Refused::Duplicate {
+                    track.receiver.count_duplicate();
+                    self.feedback.on_duplicate(packet, now);
+                }
+                return Err(refused);
             }
-        })?;
+        };
+        let confirmed = track.receiver.take_confirmed();
+        let is_first = self.last_packet.is_none();
         self.last_packet = Some(now);
-        if std::mem::take(&mut self.stalled) {
+        if kind == MediaKind::Video {
+            self.last_video = Some(now);
+        }
+        if (kind == MediaKind::Video || self.last_video.is_none()) && std::mem::take(&mut self.stalled) {
             self.outputs.push_back(StreamOutput::Resumed);
         }
+        let restarted = placed.restarted;
+        if let Some((first, placed_first)) = confirmed {
+            self.forward(kind, &first, placed_first, now);
+            placed.restarted = false;
+        }
+        self.forward(kind, packet, placed, now);
+        self.emit(now);
+        // What the camera sent before its reboot is of no use to what comes after it.
+        if restarted && !is_first && kind == MediaKind::Video {
+            self.feedback.request_keyframe(now);
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, kind: MediaKind, packet: &RtpPacket, placed: Placed, now: Instant) {
         if placed.restarted {
             self.clock.on_restart(kind);
         }
         self.feedback.on_rtp(kind, packet, placed.restarted, now);
         let clock = self.clock.on_packet(kind, placed.time, now);
-        let frames = track.framer.push(packet, placed, clock, now);
-        frames.into_iter().flatten().for_each(|frame| self.emit(frame, now));
-        Ok(())
+        self.tracks[kind.index()].pipeline.push(packet, placed, clock, now, &mut self.frames);
     }
 
     /// The camera's own RTCP.
@@ -133,22 +176,29 @@ impl Stream {
         self.feedback.request_keyframe(now);
     }
 
+    /// The last feedback did not leave.
+    pub(super) fn on_send_failed(&mut self) {
+        self.feedback.on_send_failed();
+    }
+
+    pub(super) fn set_viewer_limit(&mut self, bits_per_second: Option<u64>) {
+        self.feedback.set_viewer_limit(bits_per_second);
+    }
+
     pub(super) fn poll_timeout(&mut self) -> Instant {
-        let framers = self.tracks.iter().filter_map(|track| track.framer.poll_timeout());
+        let pipelines = self.tracks.iter().filter_map(|track| track.pipeline.poll_timeout());
         let feedback = if self.feedback_enabled { self.feedback.poll_timeout() } else { None };
-        framers.chain(feedback).fold(self.next_tick, Instant::min)
+        pipelines.chain(feedback).fold(self.next_tick, Instant::min)
     }
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        for kind in [MediaKind::Video, MediaKind::Audio] {
-            if let Some(frame) = self.tracks[kind.index()].framer.flush(now) {
-                self.emit(frame, now);
-            }
+        for track in &mut self.tracks {
+            track.pipeline.handle_timeout(now, &mut self.frames);
         }
+        self.emit(now);
         if self.feedback_enabled {
             while let Some(compound) = self.feedback.poll_datagram(now) {
-                self.last_feedback = Some(now);
                 self.outputs.push_back(StreamOutput::Feedback(compound));
             }
         }
@@ -156,7 +206,13 @@ impl Stream {
             return;
         }
         self.next_tick = now + TICK;
-        let silence = self.last_packet.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let warning = self.feedback.health(now).warning;
+        if warning != self.warning {
+            self.warning = warning;
+            self.outputs.push_back(StreamOutput::Warning(warning));
+        }
+        let last = self.last_video.or(self.last_packet);
+        let silence = last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if silence >= STALL_AFTER && !self.stalled {
             self.stalled = true;
             self.feedback.request_keyframe(now);
@@ -176,20 +232,26 @@ impl Stream {
             audio: audio.receiver.figures(now).into(),
             last_packet: self.last_packet,
             last_keyframe: self.last_keyframe,
-            last_feedback: self.last_feedback,
+            last_feedback: self.feedback.last_sent(),
             feedback_sent: counters.compounds,
             plis_sent: counters.plis + counters.firs,
+            nacks_sent: counters.nacks,
+            feedback_health: self.feedback.health(now),
             remb: self.feedback.bitrate(),
-            profile_level_id: video.framer.profile().map(|profile| profile.to_string()),
+            profile_level_id: video.pipeline.profile().map(|profile| profile.to_string()),
+            codec: video.pipeline.codec().map(Box::new),
+            reordering: video.pipeline.reordering(),
         }
     }
 
-    fn emit(&mut self, frame: Frame, now: Instant) {
-        if frame.starts_keyframe {
-            self.last_keyframe = Some(now);
-            self.feedback.on_keyframe();
+    fn emit(&mut self, now: Instant) {
+        for frame in self.frames.drain(..) {
+            if frame.starts_keyframe {
+                self.last_keyframe = Some(now);
+                self.feedback.on_keyframe(now);
+            }
+            self.sink.push(Arc::new(frame));
         }
-        self.sink.push(Arc::new(frame));
     }
 }
 

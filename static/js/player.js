@@ -268,6 +268,8 @@ function describeEnd(stream) {
 }
 
 function describeSilence(stream, flowing) {
+  const why = stream.why_no_picture;
+  if (why && why.code !== 'ok') return why.text.charAt(0).toUpperCase() + why.text.slice(1);
   if (flowing) return 'The camera is sending; waiting for a picture';
   return stream.media?.reason || stream.error_message || 'No picture comes from the camera';
 }

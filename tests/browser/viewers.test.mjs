@@ -71,6 +71,25 @@ scenario('a camera that dies freezes the picture; when it is back the same viewe
   assert.deepEqual((await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id), viewers.map((viewer) => viewer.viewer_id));
 });
 
+scenario('a camera that reboots is back within 2 s of its first keyframe, in the same connection', async (world) => {
+  const { server, camera, id } = await world.site({ camera: { args: ['--reboot-after', '5'] } });
+  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`);
+  await inState(page, 'live');
+  const before = (await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id);
+  const media = async () => (await server.get(`/streams/${id}`)).body.stream.media;
+  const first = (await media()).sources.video;
+
+  await camera.report('it has gone', (report) => !report.streaming && report.plays === 1 && report.packets_sent > 0);
+  const last = (await media()).last_keyframe_at;
+  await until('its first keyframe is there, from its new port', async () => {
+    const now = await media();
+    return now.sources.video !== first && now.last_keyframe_at > last;
+  });
+  await decodesMore(page, 1, 2_000);
+  await inState(page, 'live');
+  assert.deepEqual((await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id), before);
+});
+
 scenario('a browser killed with SIGKILL is freed', async (world) => {
   const { server, id } = await world.site();
   const browser = await world.browser();

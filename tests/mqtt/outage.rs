@@ -9,7 +9,7 @@ use honeycast::base::{CameraId, Shutdown, StreamId, ViewerId};
 use honeycast::control::media_io::{Egress, Ingest};
 use honeycast::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, StartOptions, Timing};
 use honeycast::egress::{AddViewer, CloseReason, ViewerAnswer, ViewerError, ViewerStats};
-use honeycast::ingest::{IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
+use honeycast::ingest::{DropReason, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use honeycast::media::{Frame, FrameSink};
 use honeycast::mqtt::{CameraLinkCounters, Link, LinkStatus, TopicSettings, Topics, camera_link};
 use tokio::sync::{mpsc, watch};
@@ -37,6 +37,10 @@ impl Ingest for NoMedia {
     fn expect_source(&self, _: StreamId, _: IpAddr) {}
     fn stats(&self, _: StreamId) -> Option<IngestStats> {
         None
+    }
+    fn set_viewer_limit(&self, _: StreamId, _: Option<u64>) {}
+    fn dropped(&self) -> Vec<(DropReason, u64)> {
+        Vec::new()
     }
     fn refused_sources(&self) -> Vec<RefusedSource> {
         Vec::new()
@@ -165,6 +169,7 @@ fn control_settings() -> Settings {
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
+        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "127.0.0.1".parse().unwrap(),
             external_ip: "127.0.0.1".parse().unwrap(),

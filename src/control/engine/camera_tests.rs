@@ -4,8 +4,8 @@ use crate::control::camera::CameraContent;
 use crate::control::cameras::CameraStore;
 use crate::control::testing::{CAMERA, Call, OTHER_CAMERA, Rig, camera, settings};
 use crate::control::{
-    CameraInfo, CameraMessage, LabelChange, LabelError, PictureCode, Settings, StartOptions, State, StoreInfo,
-    WhyNoPicture,
+    CameraInfo, CameraMessage, LabelChange, LabelError, PictureCode, PictureStatus, Settings, StartOptions, State,
+    StoreInfo,
 };
 use crate::store::testing::Disk;
 
@@ -122,7 +122,7 @@ async fn a_camera_that_only_streams_is_listed_while_it_does() {
     assert_eq!(rig.control.camera(camera()).await.unwrap(), None);
     let stream = rig.streaming().await;
     let listed = rig.control.cameras().await.unwrap();
-    let picture = WhyNoPicture { code: PictureCode::Ok, text: "packets arrive".into() };
+    let picture = PictureStatus { code: PictureCode::Ok, text: "packets arrive".into() };
     let expected =
         CameraInfo { camera_id: camera(), camera: Default::default(), stream: Some((stream, State::Active)), picture };
     assert_eq!(listed, [expected]);
@@ -149,5 +149,5 @@ async fn a_camera_without_a_picture_says_why_with_and_without_a_stream() {
     rig.control.start_stream(camera(), StartOptions::default()).await.unwrap();
     assert_eq!(code().await, PictureCode::WaitingForCamera);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    assert_eq!(code().await, PictureCode::NeverAnsweredPlay, "the failed stream explains it");
+    assert_eq!(code().await, PictureCode::NeverAnswered, "the failed stream explains it");
 }

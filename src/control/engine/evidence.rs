@@ -8,7 +8,7 @@ use super::Engine;
 use super::streams::Stream;
 use crate::base::CameraId;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::{Evidence, WhyNoPicture, why_no_picture, why_no_stream};
+use crate::control::picture::{Evidence, PictureStatus, why_no_picture, why_no_stream};
 use crate::control::session::Media;
 use crate::control::settings::BrokerStatus;
 use crate::ingest::{DropReason, IngestStats, RefusedSource};
@@ -24,13 +24,11 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    /// A source that may be the camera of `stream`: the ingest thinks so, or the camera names its address, or
-    /// nobody does.
+    /// A source that may be the camera of `stream`: it comes nearest to that stream, or the camera names its address.
     fn of(&self, stream: &Stream) -> Option<(SocketAddr, DropReason)> {
-        let may_be = |refused: &&RefusedSource| match (refused.nearest, self.owners.get(&refused.source.ip())) {
-            (Some(nearest), _) if nearest == stream.id => true,
-            (_, Some(owners)) => owners.contains(&stream.camera),
-            (nearest, None) => nearest.is_none(),
+        let may_be = |refused: &&RefusedSource| {
+            let named = || self.owners.get(&refused.source.ip()).is_some_and(|owners| owners.contains(&stream.camera));
+            refused.nearest.map_or_else(named, |nearest| nearest == stream.id)
         };
         self.recent.iter().find(may_be).map(|refused| (refused.source, refused.reason))
     }
@@ -63,7 +61,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         stats: Option<&IngestStats>,
         strangers: &Strangers,
         now: Instant,
-    ) -> WhyNoPicture {
+    ) -> PictureStatus {
         let session = &stream.session;
         let broker = self.broker.borrow();
         why_no_picture(&Evidence {
@@ -88,7 +86,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 
     /// The same for a camera, whether it streams or not.
-    pub(super) fn camera_picture(&self, id: CameraId, online: Option<bool>, strangers: &Strangers) -> WhyNoPicture {
+    pub(super) fn camera_picture(&self, id: CameraId, online: Option<bool>, strangers: &Strangers) -> PictureStatus {
         if let Some(info) = self.stream_info(id, strangers) {
             return info.picture;
         }

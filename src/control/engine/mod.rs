@@ -211,6 +211,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Streams { reply } => drop(reply.send(self.stream_infos())),
             Request::Stream { camera, reply } => drop(reply.send(self.stream_detail(camera))),
             Request::Viewers { camera, reply } => drop(reply.send(self.viewer_infos(camera))),
+            Request::Sources { reply } => drop(reply.send(self.sources())),
             Request::Health { reply } => drop(reply.send(self.health())),
             Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
             Request::RemoveViewer { viewer, reply } => {
@@ -255,6 +256,13 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 }
                 self.input(stream, Input::MediaStalled(silence));
             }
+            IngestEvent::FeedbackWarning { stream, warning } => {
+                let Some(camera) = self.cameras_of.get(&stream) else { return };
+                match warning {
+                    Some(warning) => tracing::warn!(%camera, %stream, "feedback: {warning}"),
+                    None => tracing::info!(%camera, %stream, "feedback is in order again"),
+                }
+            }
             IngestEvent::MediaResumed { stream } => {
                 if let Some(camera) = self.cameras_of.get(&stream) {
                     tracing::info!(%camera, %stream, "media arrives again");
@@ -280,7 +288,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let Some(stream) = self.streams.get(&camera).filter(|stream| stream.is_open()).map(|stream| stream.id) else {
             return;
         };
-        if let Some(ip) = change.new_ip {
+        if let Some(ip) = self.source_ip(change.new_ip) {
             self.ingest.expect_source(stream, ip);
         }
         if change.connected && self.only_reconnected(stream) {

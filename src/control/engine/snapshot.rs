@@ -6,7 +6,9 @@ use super::Engine;
 use super::evidence::Strangers;
 use super::streams::Stream;
 use crate::base::CameraId;
-use crate::control::info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, StreamInfo, ViewerInfo};
+use crate::control::info::{
+    Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo,
+};
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Media, State};
 
@@ -55,8 +57,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             keepalive: keepalive_info(stream, end),
             manager: manager_info(stream),
             media,
-            picture,
             camera: self.registry.get(camera).cloned(),
+            picture,
         })
     }
 
@@ -97,6 +99,13 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             cameras_online: self.registry.online(),
             camera_store: self.store_info(),
         }
+    }
+
+    pub(super) fn sources(&self) -> Sources {
+        let camera = |stream| self.cameras_of.get(&stream).copied();
+        let refused = self.ingest.refused_sources().into_iter();
+        let refused = refused.map(|source| (source.nearest.and_then(camera), source)).collect();
+        Sources { refused, dropped: self.ingest.dropped() }
     }
 
     fn media_info(&self, stream: &Stream) -> MediaInfo {

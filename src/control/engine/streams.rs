@@ -13,15 +13,15 @@ use crate::control::camera::{CameraCommand, CommandKind};
 use crate::control::handle::{Reply, StartError, StartOptions, Started, StopError, Unavailable};
 use crate::control::info::StreamInfo;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::WhyNoPicture;
+use crate::control::picture::PictureStatus;
 use crate::control::play::{Envelope, PlaySdp, random_cname};
 use crate::control::session::{Action, Command, EndCause, Input, Session, State};
 use crate::control::settings::BrokerStatus;
 use crate::egress::CloseReason;
 use crate::ingest::{IngestStats, OpenStream, PortPlan};
 
-/// The ingest only reserves ports.
-const OPEN_WAIT: Duration = Duration::from_secs(1);
+/// The ingest gives up by itself before; this is for the case that it does not.
+const OPEN_WAIT: Duration = crate::ingest::OPEN_WAIT.saturating_add(Duration::from_millis(500));
 /// The MQTT edge gives up after 5 s; this is for the case that it does not.
 const PUBLISH_WAIT: Duration = Duration::from_millis(5_300);
 /// Calls that may wait for one stream's start or stop.
@@ -39,7 +39,7 @@ pub(super) struct Stream {
     /// Figures at the end, when the ingest has forgotten the stream.
     pub(super) last_stats: Option<IngestStats>,
     /// What was the matter when it failed; later the evidence is gone.
-    pub(super) last_picture: Option<WhyNoPicture>,
+    pub(super) last_picture: Option<PictureStatus>,
     /// When a failed stream stops being readable.
     pub(super) forget_at: Option<std::time::Instant>,
     bitrate_range: (u64, u64),
@@ -178,7 +178,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             stream: id,
             camera: stream.camera,
             bitrate_range: stream.bitrate_range,
-            expected_ip: self.registry.hint(stream.camera, SystemTime::now()),
+            expected_ip: self.source_ip(self.registry.hint(stream.camera, SystemTime::now())),
+            cname: stream.cname.clone(),
             sink: self.egress.open_stream(id),
         };
         let ingest = self.ingest.clone();
@@ -189,6 +190,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             };
             Done::Opened { stream: id, result }
         });
+    }
+
+    /// The address that a camera's packets come from, by the one that it believes to have.
+    pub(super) fn source_ip(&self, camera: Option<IpAddr>) -> Option<IpAddr> {
+        self.settings.address.source_of(camera?)
     }
 
     pub(super) fn on_opened(&mut self, stream: StreamId, result: Result<PortPlan, String>) {

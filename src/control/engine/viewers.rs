@@ -144,6 +144,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 self.forget_viewer(viewer, reason);
             }
             EgressEvent::KeyframeWanted { stream } => self.ingest.request_keyframe(stream),
+            EgressEvent::ViewerLimit { stream, bits_per_second } => {
+                if self.settings.viewers_lower_remb {
+                    self.ingest.set_viewer_limit(stream, bits_per_second);
+                }
+            }
         }
     }
 

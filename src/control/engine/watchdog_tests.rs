@@ -6,9 +6,10 @@ use super::tests::{seconds, state, until};
 use super::*;
 use crate::control::camera::{CameraContent, CommandKind, Device};
 use crate::control::testing::{Call, Mood, Rig, camera, settings};
-use crate::control::{MediaState, PictureCode, StartOptions, State, StreamInfo, Timing, WhyNoPicture};
+use crate::control::{MediaState, PictureCode, PictureStatus, StartOptions, State, StreamInfo, Timing};
 use crate::egress::CloseReason;
 use crate::ingest::{DropReason, IngestStats, RefusedSource, TrackStats};
+use crate::media::doctor::CodecReport;
 
 /// A rig whose streams are given up after this silence.
 fn impatient(give_up_after: u64) -> Rig {
@@ -25,7 +26,7 @@ impl Rig {
         self.control.stream(camera()).await.unwrap().unwrap().0
     }
 
-    async fn why(&self) -> WhyNoPicture {
+    async fn why(&self) -> PictureStatus {
         self.info().await.picture
     }
 
@@ -74,7 +75,7 @@ async fn viewers_stay_through_five_minutes_of_silence_and_then_are_told() {
     let info = rig.info().await;
     let reason = "camera fell silent: no RTP packet for 300 s, although play was sent again";
     assert_eq!((info.state, info.error.as_deref()), (State::Error, Some(reason)));
-    assert_eq!(info.picture, WhyNoPicture { code: PictureCode::Stalled, text: reason.into() });
+    assert_eq!(info.picture, PictureStatus { code: PictureCode::Stalled, text: reason.into() });
     assert!(!info.keepalive.running);
     let (kind, stop) = rig.world.published().pop().unwrap();
     assert_eq!((kind, &stop["streamId"]), (CommandKind::Stop, &serde_json::json!(stream.to_string())));
@@ -216,23 +217,22 @@ async fn the_reason_follows_a_stream_from_play_to_picture() {
     let stream = started.stream_id;
     assert_eq!(rig.why().await.code, PictureCode::WaitingForCamera);
     tokio::time::sleep(seconds(11)).await;
-    assert_eq!(rig.why().await.code, PictureCode::NeverAnsweredPlay);
+    assert_eq!(rig.why().await.code, PictureCode::NeverAnswered);
     rig.says(false, false).await;
     assert_eq!(rig.why().await.code, PictureCode::CameraOffline);
     rig.says(true, false).await;
-    assert_eq!(rig.why().await.code, PictureCode::NeverAnsweredPlay);
+    assert_eq!(rig.why().await.code, PictureCode::NeverAnswered);
 
     let source = "10.0.0.5:40000".parse().unwrap();
     let mut stats = IngestStats { video: TrackStats { packets: 9, ..TrackStats::default() }, ..IngestStats::default() };
     rig.ingest(IngestEvent::MediaStarted { stream, source }).await;
-    for (change, expected) in [
-        (None, PictureCode::NoKeyframe),
-        (Some((Some(SystemTime::now()), None)), PictureCode::NoSps),
-        (Some((Some(SystemTime::now()), Some("42e01f".to_owned()))), PictureCode::Ok),
+    for (keyframe, undecodable_keyframes, expected) in [
+        (None, 0, PictureCode::NoKeyframe),
+        (None, 1, PictureCode::NoSps),
+        (Some(SystemTime::now()), 1, PictureCode::Ok),
     ] {
-        if let Some((keyframe, profile)) = change {
-            (stats.last_keyframe, stats.profile_level_id) = (keyframe, profile);
-        }
+        stats.last_keyframe = keyframe;
+        stats.codec = Some(Box::new(CodecReport { undecodable_keyframes, ..CodecReport::default() }));
         *rig.world.stats.lock().unwrap() = Some(stats.clone());
         assert_eq!(rig.why().await.code, expected);
         assert_eq!(rig.control.streams().await.unwrap()[0].picture.code, expected);
@@ -247,7 +247,8 @@ async fn refused_packets_explain_only_the_streams_that_they_could_belong_to() {
     let rig = impatient(300);
     let refused = |source: &str, age: u64, reason, nearest| {
         let source = source.parse().unwrap();
-        vec![RefusedSource { source, last_seen: SystemTime::now() - seconds(age), reason, nearest }]
+        let last_seen = SystemTime::now() - seconds(age);
+        vec![RefusedSource { source, port: 5006, first_seen: last_seen, last_seen, packets: 1, reason, nearest }]
     };
     rig.camera_connects(Some("10.0.0.5")).await;
     let stream = rig.control.start_stream(camera(), StartOptions::default()).await.unwrap().stream_id;
@@ -258,7 +259,8 @@ async fn refused_packets_explain_only_the_streams_that_they_could_belong_to() {
     rig.settle().await;
     let unexpected = DropReason::Unexpected;
     for (list, explains) in [
-        (refused("198.51.100.7:4000", 0, unexpected, None), true),
+        (refused("198.51.100.7:4000", 0, unexpected, Some(stream)), true),
+        (refused("198.51.100.7:4000", 0, unexpected, None), false),
         (refused("10.0.0.5:4000", 0, DropReason::Ambiguous, None), true),
         (refused("10.0.0.6:4000", 0, unexpected, Some(stream)), true),
         (refused("10.0.0.6:4000", 0, unexpected, None), false),
@@ -271,7 +273,7 @@ async fn refused_packets_explain_only_the_streams_that_they_could_belong_to() {
         assert_eq!(why.code == PictureCode::UnexpectedAddress, explains, "{list:?}: {why:?}");
     }
     // What was the matter stays readable when the evidence is gone.
-    *rig.world.refused.lock().unwrap() = refused("198.51.100.7:4000", 0, unexpected, None);
+    *rig.world.refused.lock().unwrap() = refused("198.51.100.7:4000", 0, unexpected, Some(stream));
     tokio::time::sleep(seconds(31)).await;
     rig.world.refused.lock().unwrap().clear();
     let info = rig.info().await;

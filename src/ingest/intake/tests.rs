@@ -2,12 +2,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::ingest::handle::OpenError;
 use crate::media::rtcp::{RtcpBlock, RtcpWriter, SenderInfo};
 use crate::media::rtp::RtpHeader;
 use crate::media::{Frame, FrameSink, SeqNo};
+use crate::webrtc::feedback::FeedbackWarning;
 
 const VIDEO: Ssrc = Ssrc(1_607_797_317);
-const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f];
+/// SPS, PPS and the beginning of an IDR slice in one packet.
+const SPS: &[u8] = &[0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0x80, 0, 2, 0x65, 0x88];
 const SLICE: &[u8] = &[0x41, 0];
 
 #[derive(Default)]
@@ -19,6 +22,8 @@ impl FrameSink for Recorder {
     }
 }
 
+type Opened = tokio::sync::oneshot::Receiver<Result<Entrance, OpenError>>;
+
 struct Scene {
     intake: Intake,
     now: Instant,
@@ -27,20 +32,42 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { intake: Intake::new(Ssrc(1), true), now: Instant::now(), seq: 0 }
+        Self { intake: Intake::new(Ssrc(1), true, 0), now: Instant::now(), seq: 0 }
     }
 
     fn open(&mut self) -> (StreamId, Arc<Recorder>) {
-        let (stream, sink) = (StreamId::random(), Arc::new(Recorder::default()));
-        let camera = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF".parse().unwrap();
-        let open =
-            OpenStream { stream, camera, bitrate_range: (500_000, 5_000_000), expected_ip: None, sink: sink.clone() };
-        self.intake.open(open, self.now).unwrap();
+        let (stream, sink, mut opened) = self.request(1, None);
+        assert_eq!(opened.try_recv(), Ok(Ok(Entrance::Shared)));
         (stream, sink)
     }
 
+    /// Asks for a stream of the camera of this number.
+    fn request(&mut self, camera: u8, ip: Option<&str>) -> (StreamId, Arc<Recorder>, Opened) {
+        let (stream, sink) = (StreamId::random(), Arc::new(Recorder::default()));
+        let open = OpenStream {
+            stream,
+            camera: format!("{camera:032X}").parse().unwrap(),
+            bitrate_range: (500_000, 5_000_000),
+            expected_ip: ip.map(|ip| ip.parse().unwrap()),
+            cname: format!("user{camera}@host"),
+            sink: sink.clone(),
+        };
+        let opened = self.intake.open(open, self.now).unwrap();
+        (stream, sink, opened)
+    }
+
     fn datagram(&mut self, from: &str, bytes: impl Into<Bytes>) -> Result<(), DropReason> {
-        self.intake.on_datagram(from.parse().unwrap(), bytes.into(), self.now)
+        self.datagram_at(Entrance::Shared, from, bytes)
+    }
+
+    fn datagram_at(&mut self, entrance: Entrance, from: &str, bytes: impl Into<Bytes>) -> Result<(), DropReason> {
+        self.intake.on_datagram(from.parse().unwrap(), Door { entrance, port: 5006 }, bytes.into(), self.now)
+    }
+
+    fn audio(&mut self, from: &str) -> Result<(), DropReason> {
+        self.seq += 1;
+        let header = RtpHeader { payload_type: 96, marker: true, seq: SeqNo(self.seq), timestamp: 960, ssrc: Ssrc(2) };
+        self.datagram(from, header.to_bytes().to_vec())
     }
 
     fn video(&mut self, from: &str, payload: &[u8]) -> Result<(), DropReason> {
@@ -57,7 +84,7 @@ impl Scene {
         while let Some(due) = self.intake.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             self.intake.handle_timeout(self.now);
-            sent.extend(std::iter::from_fn(|| self.intake.poll_datagram()));
+            sent.extend(std::iter::from_fn(|| self.intake.poll_datagram()).map(|out| (out.to, out.bytes)));
         }
         self.now = end;
         sent
@@ -118,6 +145,22 @@ fn silence_is_a_stall_with_a_pli_and_the_next_packet_ends_it() {
 }
 
 #[test]
+fn sound_alone_is_a_stall_once_there_was_a_picture() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.audio("10.0.0.5:4002").unwrap();
+    s.events();
+    for _ in 0..8 {
+        s.run(Duration::from_millis(500));
+        s.audio("10.0.0.5:4002").unwrap();
+    }
+    assert!(matches!(s.events()[..], [IngestEvent::MediaStalled { .. }]));
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    assert_eq!(s.events(), [IngestEvent::MediaResumed { stream }]);
+}
+
+#[test]
 fn a_keyframe_request_is_a_pli_to_the_camera() {
     let mut s = Scene::new();
     let (stream, _) = s.open();
@@ -132,27 +175,10 @@ fn a_closed_stream_is_deaf_and_mute() {
     let mut s = Scene::new();
     let (stream, sink) = s.open();
     s.video("10.0.0.5:4000", SLICE).unwrap();
-    s.intake.close(stream);
+    s.intake.close(stream, s.now);
     assert_eq!(s.video("10.0.0.5:4000", SLICE), Err(DropReason::Unexpected));
     assert!(s.run(Duration::from_secs(3)).is_empty());
     assert_eq!(sink.0.lock().unwrap().len(), 1);
-}
-
-#[test]
-fn sources_that_belong_to_no_stream_are_remembered_the_last_heard_one_first_and_rubbish_is_not() {
-    let mut s = Scene::new();
-    let wall = SystemTime::now();
-    assert_eq!(s.datagram("10.0.0.66:1", Bytes::from_static(b"GET / HTTP/1.1")), Err(DropReason::NotRtp));
-    for port in 1..=100 {
-        assert_eq!(s.video(&format!("10.0.0.5:{port}"), SLICE), Err(DropReason::Unexpected));
-    }
-    s.now += Duration::from_secs(1);
-    assert_eq!(s.video("10.0.0.5:90", SLICE), Err(DropReason::Unexpected));
-    let refused = s.intake.refused(s.now, wall);
-    let ports: Vec<u16> = refused.iter().map(|refused| refused.source.port()).collect();
-    assert_eq!((ports.len(), &ports[..4]), (MAX_REFUSED, &[90, 100, 99, 98][..]));
-    assert_eq!((refused[0].last_seen, refused[0].reason), (wall, DropReason::Unexpected));
-    assert_eq!(refused[1].last_seen, wall - Duration::from_secs(1));
 }
 
 #[test]
@@ -165,12 +191,126 @@ fn rubbish_is_counted_by_reason_and_answered_with_nothing() {
         (&[0x80, 103, 0], DropReason::MalformedRtp),
         (&[0x9f, 201, 0, 1, 0, 0, 0, 1], DropReason::MalformedRtcp),
         (&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::PayloadType),
+        (&[0x40, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::NotRtp),
+        (&[0x90, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xff, 0xff], DropReason::MalformedRtp),
+        (&[0x81, 202, 0xff, 0xff, 0, 0, 0, 1], DropReason::MalformedRtcp),
+        (&[0x80, 200, 0, 1, 0, 0, 0, 1], DropReason::MalformedRtcp),
+        (&[0x8f; 65_507], DropReason::PayloadType),
     ] {
         assert_eq!(s.datagram("10.0.0.66:1", Bytes::from_static(bytes)), Err(reason));
         assert!(s.intake.drops().get(reason) >= 1);
     }
     assert!(s.run(Duration::from_secs(5)).is_empty());
     assert!(s.events().is_empty());
+}
+
+#[test]
+fn garbage_and_strangers_stand_in_the_table_of_sources_with_port_reason_and_nearest_stream() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    let _ = s.datagram("10.0.0.66:1", Bytes::from_static(b"GET / HTTP/1.1"));
+    s.run(Duration::from_secs(1));
+    let _ = s.video("10.0.0.5:6000", SLICE);
+    let _ = s.video("10.0.0.5:6000", SLICE);
+    let wall = SystemTime::now();
+    let found = s.intake.refused(s.now, wall);
+    let shown: Vec<_> = found.iter().map(|f| (f.source.to_string(), f.packets, f.reason, f.nearest)).collect();
+    assert_eq!(shown[0], ("10.0.0.5:6000".to_owned(), 2, DropReason::Unexpected, Some(stream)));
+    assert_eq!(shown[1], ("10.0.0.66:1".to_owned(), 1, DropReason::NotRtp, None));
+    assert_eq!((found[1].port, found[1].last_seen), (5006, wall - Duration::from_secs(1)));
+    s.now += refused::SHOWN_FOR;
+    assert_eq!(s.intake.refused(s.now, wall), []);
+}
+
+#[test]
+fn a_flood_of_strangers_is_counted_and_neither_listed_nor_answered() {
+    let mut s = Scene::new();
+    for n in 0..100_000u32 {
+        s.now += Duration::from_micros(10);
+        let source = SocketAddr::from((n.to_be_bytes(), 9));
+        let door = Door { entrance: Entrance::Shared, port: 5007 };
+        let _ = s.intake.on_datagram(source, door, Bytes::from_static(&[0x80, 201, 0, 1, 0, 0, 0, 1]), s.now);
+    }
+    assert_eq!(s.intake.drops().get(DropReason::Unexpected), 100_000);
+    assert!(s.intake.refused(s.now, SystemTime::now()).len() <= 2 * refused::NEW_PER_SECOND as usize);
+    assert!(s.intake.latch.strangers() <= crate::media::latch::MAX_STRANGERS);
+    assert!(s.intake.poll_datagram().is_none());
+}
+
+#[test]
+fn the_second_play_waits_until_the_first_camera_is_latched() {
+    let mut s = Scene::new();
+    s.open();
+    let (second, _, mut opened) = s.request(2, None);
+    s.run(Duration::from_secs(1));
+    assert!(opened.try_recv().is_err());
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.audio("10.0.0.5:4002").unwrap();
+    s.run(Duration::from_millis(60));
+    assert_eq!(opened.try_recv(), Ok(Ok(Entrance::Shared)));
+    assert!(s.intake.streams.contains_key(&second));
+}
+
+#[test]
+fn a_play_that_stays_ambiguous_fails_in_words_and_leaves_nothing_behind() {
+    let mut s = Scene::new();
+    s.open();
+    let (second, _, mut opened) = s.request(2, None);
+    s.run(OPEN_WAIT + Duration::from_millis(60));
+    let error = opened.try_recv().unwrap().unwrap_err();
+    assert!(error.to_string().contains(&format!("{:032X}", 1)), "{error}");
+    assert!(!s.intake.streams.contains_key(&second) && s.intake.opening.is_empty());
+    assert_eq!(s.intake.next_admission, None);
+}
+
+#[test]
+fn opens_are_served_in_their_order_and_those_that_cannot_be_confused_do_not_wait() {
+    let mut s = Scene::new();
+    let (first, ..) = s.request(1, Some("10.0.0.5"));
+    let (_, _, mut second) = s.request(2, Some("10.0.0.5"));
+    let (_, _, mut third) = s.request(3, Some("10.0.0.5"));
+    let (_, _, mut other) = s.request(4, Some("10.0.0.6"));
+    assert_eq!(other.try_recv(), Ok(Ok(Entrance::Shared)));
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.audio("10.0.0.5:4002").unwrap();
+    s.run(Duration::from_millis(60));
+    assert_eq!(second.try_recv(), Ok(Ok(Entrance::Shared)));
+    assert!(third.try_recv().is_err(), "it could be mistaken for the second");
+    s.intake.close(first, s.now);
+    assert!(third.try_recv().is_err());
+}
+
+#[test]
+fn an_open_that_was_given_up_lets_the_next_one_in() {
+    let mut s = Scene::new();
+    let (first, _, _kept) = s.request(1, Some("10.0.0.5"));
+    let (_, _, second) = s.request(2, Some("10.0.0.5"));
+    let (_, _, mut third) = s.request(3, Some("10.0.0.5"));
+    drop(second);
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.audio("10.0.0.5:4002").unwrap();
+    s.intake.close(first, s.now);
+    assert_eq!(third.try_recv(), Ok(Ok(Entrance::Shared)));
+}
+
+#[test]
+fn an_ambiguous_play_takes_ports_of_its_own_and_its_feedback_leaves_from_them() {
+    let mut s = Scene { intake: Intake::new(Ssrc(1), true, 1), now: Instant::now(), seq: 0 };
+    s.open();
+    let (second, _, mut opened) = s.request(2, None);
+    assert_eq!(opened.try_recv(), Ok(Ok(Entrance::Own(0))));
+    let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(1), timestamp: 1, ssrc: VIDEO };
+    s.datagram_at(Entrance::Own(0), "10.0.0.5:4000", header.to_bytes().to_vec()).unwrap();
+    s.now += Duration::from_millis(200);
+    s.intake.handle_timeout(s.now);
+    let sent: Vec<_> = std::iter::from_fn(|| s.intake.poll_datagram()).collect();
+    assert!(!sent.is_empty() && sent.iter().all(|out| out.entrance == Entrance::Own(0)), "{sent:?}");
+    s.intake.close(second, s.now);
+    let late = s.datagram_at(Entrance::Own(0), "10.0.0.5:4000", header.to_bytes().to_vec());
+    assert_eq!(late, Err(DropReason::Unexpected));
+    let (_, _, mut third) = s.request(3, None);
+    assert!(third.try_recv().is_err(), "the ports rest");
 }
 
 #[test]
@@ -183,14 +323,92 @@ fn stats_name_sources_and_figures() {
     assert_eq!(stats.video.packets, 1);
     assert_eq!(stats.video_source, Some("10.0.0.5:4000".parse().unwrap()));
     assert_eq!(stats.profile_level_id.as_deref(), Some("42e01f"));
+    assert_eq!(stats.codec.map(|report| report.pictures), Some(1));
     assert!(stats.feedback_sent >= 1 && stats.last_feedback.is_some());
     assert_eq!(s.intake.stats(StreamId::random(), s.now, SystemTime::now()), None);
 }
 
 #[test]
 fn without_feedback_a_camera_hears_nothing() {
-    let mut s = Scene { intake: Intake::new(Ssrc(1), false), now: Instant::now(), seq: 0 };
+    let mut s = Scene { intake: Intake::new(Ssrc(1), false, 0), now: Instant::now(), seq: 0 };
     s.open();
     s.video("10.0.0.5:4000", SLICE).unwrap();
     assert!(s.run(Duration::from_secs(5)).is_empty());
+}
+
+#[test]
+fn a_camera_that_gets_no_feedback_is_reported_after_5_s() {
+    for enabled in [true, false] {
+        let mut s = Scene { intake: Intake::new(Ssrc(1), enabled, 0), now: Instant::now(), seq: 0 };
+        let (stream, _) = s.open();
+        for _ in 0..60 {
+            s.video("10.0.0.5:4000", SLICE).unwrap();
+            s.run(Duration::from_millis(100));
+        }
+        let health = s.intake.stats(stream, s.now, SystemTime::now()).unwrap().feedback_health;
+        let warning = if enabled { None } else { Some(FeedbackWarning::NotSent) };
+        assert_eq!(health.warning, warning);
+        let told = s.events().contains(&IngestEvent::FeedbackWarning { stream, warning });
+        assert_eq!(told, !enabled);
+    }
+}
+
+#[test]
+fn feedback_that_the_system_refuses_to_send_is_none() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    for _ in 0..60 {
+        s.video("10.0.0.5:4000", SLICE).unwrap();
+        for (to, _) in s.run(Duration::from_millis(100)) {
+            let failed = Outgoing { stream, entrance: Entrance::Shared, to, bytes: Vec::new() };
+            s.intake.on_send_failed(&failed, s.now);
+        }
+    }
+    let stats = s.intake.stats(stream, s.now, SystemTime::now()).unwrap();
+    assert_eq!((stats.feedback_health.warning, stats.last_feedback), (Some(FeedbackWarning::NotSent), None));
+}
+
+#[test]
+fn a_keyframe_answers_a_pli() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    let answers = |s: &mut Scene| s.intake.stats(stream, s.now, SystemTime::now()).unwrap().feedback_health.answers_pli;
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.intake.request_keyframe(stream, s.now);
+    for _ in 0..25 {
+        s.run(Duration::from_millis(100));
+        s.video("10.0.0.5:4000", SLICE).unwrap();
+    }
+    assert_eq!(answers(&mut s), Some(false));
+    s.video("10.0.0.5:4000", SPS).unwrap();
+    s.intake.request_keyframe(stream, s.now);
+    s.run(Duration::from_millis(600));
+    s.video("10.0.0.5:4000", SPS).unwrap();
+    assert_eq!(answers(&mut s), Some(true));
+}
+
+#[test]
+fn duplicates_are_reported_to_the_camera_and_not_forwarded() {
+    let mut s = Scene::new();
+    let (_, sink) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.seq -= 1;
+    assert_eq!(s.video("10.0.0.5:4000", SLICE), Err(DropReason::Duplicate));
+    let sent = s.run(Duration::from_millis(200));
+    let report = blocks(&sent[0].1).flatten().find_map(|block| match block {
+        RtcpBlock::ReceiverReport(_, reports) => reports.iter().next(),
+        _ => None,
+    });
+    assert_eq!(report.unwrap().cumulative_lost, -1);
+    assert_eq!(sink.0.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn the_limit_of_viewers_lowers_remb() {
+    let mut s = Scene::new();
+    let (stream, _) = s.open();
+    s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.intake.set_viewer_limit(stream, Some(1_500_000));
+    s.run(Duration::from_millis(200));
+    assert_eq!(s.intake.stats(stream, s.now, SystemTime::now()).unwrap().remb, 1_500_000);
 }

@@ -97,5 +97,10 @@ mod tests {
         }
         assert_eq!(sent.len(), MAX_ATTEMPTS as usize);
         assert_eq!(sent[..4], [Request::Pli, Request::Pli, Request::Pli, Request::Fir(1)]);
+        let commands = sent.iter().filter_map(|request| match request {
+            Request::Fir(command) => Some(*command),
+            Request::Pli => None,
+        });
+        assert!(commands.eq(1..=3), "each FIR is a new command: an encoder ignores one that it has seen");
     }
 }

@@ -2,36 +2,43 @@
 //!
 //! RTP and sender reports of the camera go in, compound RTCP packets come out: receiver reports and REMB
 //! from the first RTP packet on, NACKs for gaps, PLI and FIR when viewers need a keyframe.
+//!
+//! `reports`, `remb` and `nack` are the interceptors (`passing` is what they share); `bandwidth` estimates
+//! what REMB says, `health` judges whether the camera listens.
 
-mod interceptors;
+mod bandwidth;
+mod health;
 mod keyframe;
+mod nack;
+mod passing;
+mod remb;
+mod reports;
+mod window;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interceptor::{
-    AttributedPacket, Interceptor, NackGeneratorBuilder, Packet, RTCPFeedback, Registry, Slot, StreamInfo, TaggedPacket,
-};
+use interceptor::{AttributedPacket, Interceptor, Packet, Registry, Slot, StreamInfo, TaggedPacket};
 use rtc_shared::TransportContext;
 use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
-use self::interceptors::{ReceiverReports, Remb};
+use self::health::Health;
 use self::keyframe::{KeyframeRequests, Request};
+use self::nack::Nacks;
+use self::passing::Passing;
+use self::remb::{Rates, Remb};
+use self::reports::ReceiverReports;
 use crate::media::rtcp::{RtcpBlock, RtcpWriter, blocks};
 use crate::media::rtp::RtpPacket;
 use crate::media::{MediaKind, Ssrc};
+
+pub use self::health::{FeedbackHealth, FeedbackWarning};
 
 /// First report after the first RTP packet: enough packets to report on, well within the 200 ms of contract §4.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
 /// Between reports: "at least every second" with room for timer slack.
 const REPORT_INTERVAL: Duration = Duration::from_millis(900);
-/// A gap is asked for this often and no more.
-const NACKS_PER_PACKET: u16 = 3;
-const NACK_INTERVAL: Duration = Duration::from_millis(50);
-/// Packets this close to the newest may merely be reordered.
-const NACK_SKIP_NEWEST: u16 = 2;
-/// Packets remembered for NACKs; a power of two from 64 to 32,768.
-const NACK_WINDOW: u16 = 512;
 
 /// What the feedback of one camera needs to know.
 #[derive(Debug, Clone)]
@@ -62,32 +69,30 @@ pub struct CameraFeedback {
     settings: FeedbackSettings,
     chain: Box<dyn Interceptor>,
     bound: BTreeMap<u32, MediaKind>,
-    bitrate: interceptors::SharedBitrate,
+    rates: Arc<Rates>,
     keyframes: KeyframeRequests,
+    health: Health,
     counters: FeedbackCounters,
 }
 
 impl CameraFeedback {
     /// Feedback for a camera that has sent nothing yet. REMB starts at the top of the range.
     pub fn new(settings: FeedbackSettings) -> Self {
-        let bitrate = interceptors::SharedBitrate::new(settings.bitrate_range.1);
-        let nack = NackGeneratorBuilder::new()
-            .with_size(NACK_WINDOW)
-            .with_interval(NACK_INTERVAL)
-            .with_skip_last_n(NACK_SKIP_NEWEST)
-            .with_max_nacks_per_packet(NACKS_PER_PACKET)
-            .build();
+        let remb = Remb::new(settings.ssrc, settings.bitrate_range, FIRST_REPORT, REPORT_INTERVAL);
+        let rates = remb.rates();
+        let reports = ReceiverReports::new(settings.ssrc, FIRST_REPORT, REPORT_INTERVAL);
         let chain = Registry::new()
-            .with(Slot::NackGenerator, nack)
-            .with(Slot::ReceiverReport, ReceiverReports::new(settings.ssrc, FIRST_REPORT, REPORT_INTERVAL))
-            .with(REMB_SLOT, Remb::new(settings.ssrc, bitrate.clone(), FIRST_REPORT, REPORT_INTERVAL))
+            .with(Slot::NackGenerator, Passing::new(Nacks::new(settings.ssrc)))
+            .with(Slot::ReceiverReport, Passing::new(reports))
+            .with(REMB_SLOT, Passing::new(remb))
             .build();
         Self {
             settings,
             chain: Box::new(chain),
             bound: BTreeMap::new(),
-            bitrate,
+            rates,
             keyframes: KeyframeRequests::default(),
+            health: Health::default(),
             counters: FeedbackCounters::default(),
         }
     }
@@ -98,13 +103,25 @@ impl CameraFeedback {
         if restarted || !self.bound.contains_key(&ssrc) {
             self.bind(kind, ssrc);
         }
+        self.health.on_packet(now);
+        self.observe(packet, now);
+    }
+
+    /// A packet that was accepted before. It is no news, but RFC 3550 counts it.
+    pub fn on_duplicate(&mut self, packet: &RtpPacket, now: Instant) {
+        if self.bound.contains_key(&packet.ssrc().0) {
+            self.observe(packet, now);
+        }
+    }
+
+    fn observe(&mut self, packet: &RtpPacket, now: Instant) {
         let header = rtp::Header {
             version: 2,
             marker: packet.marker(),
             payload_type: packet.payload_type(),
             sequence_number: packet.seq().0,
             timestamp: packet.timestamp(),
-            ssrc,
+            ssrc: packet.ssrc().0,
             ..Default::default()
         };
         self.read(Packet::Rtp(rtp::Packet { header, payload: packet.payload() }), now);
@@ -133,19 +150,35 @@ impl CameraFeedback {
     }
 
     /// A keyframe began: nothing needs to be asked for.
-    pub fn on_keyframe(&mut self) {
+    pub fn on_keyframe(&mut self, now: Instant) {
         self.keyframes.satisfied();
+        self.health.on_keyframe(now);
     }
 
-    /// Sets the REMB value in bit/s, clamped to the configured range.
-    pub fn set_bitrate(&mut self, bits_per_second: u64) {
-        let (low, high) = self.settings.bitrate_range;
-        self.bitrate.set(bits_per_second.clamp(low, high));
+    /// More than this many bit/s is of no use to the viewers; `None`: they set no limit. REMB stays within its
+    /// range all the same: one viewer on a bad path does not take the picture from all others.
+    pub fn set_viewer_limit(&mut self, bits_per_second: Option<u64>) {
+        self.rates.limit(bits_per_second);
     }
 
-    /// The REMB value in bit/s.
+    /// The last REMB value that was sent, in bit/s; before the first one that which will be.
     pub fn bitrate(&self) -> u64 {
-        self.bitrate.get()
+        self.rates.sent()
+    }
+
+    /// The last compound packet could not be sent after all.
+    pub fn on_send_failed(&mut self) {
+        self.health.on_send_failed();
+    }
+
+    /// When the last feedback was sent.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.health.last_sent()
+    }
+
+    /// Whether the camera listens to its feedback.
+    pub fn health(&self, now: Instant) -> FeedbackHealth {
+        self.health.state(now)
     }
 
     /// What was sent so far.
@@ -163,14 +196,14 @@ impl CameraFeedback {
     pub fn poll_datagram(&mut self, now: Instant) -> Option<Vec<u8>> {
         // The chain's errors concern packets that cannot be handled; ours are made of parsed parts.
         let _ = self.chain.handle_timeout(now);
+        self.health.on_rates(self.rates.sent(), self.rates.received(), now);
         let (mut reports, mut others) = (Vec::new(), Vec::new());
         while let Some(tagged) = self.chain.poll_write() {
             let Packet::Rtcp(packets) = tagged.message.packet else { continue };
-            for mut packet in packets {
+            for packet in packets {
                 if let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() {
                     self.counters.nacks +=
                         nack.nacks.iter().map(|pair| 1 + u64::from(pair.lost_packets.count_ones())).sum::<u64>();
-                    packet = Box::new(TransportLayerNack { sender_ssrc: self.settings.ssrc.0, ..nack.clone() });
                 }
                 let is_report = packet.as_any().is::<rtcp::receiver_report::ReceiverReport>();
                 if is_report { reports.push(packet) } else { others.push(packet) }
@@ -192,12 +225,15 @@ impl CameraFeedback {
         compound.extend(marshal(&others)?);
         compound.extend(keyframe.unwrap_or_default());
         self.counters.compounds += 1;
+        self.health.on_sent(now);
         Some(compound)
     }
 
     fn keyframe_request(&mut self, video: Ssrc, now: Instant) -> Option<Vec<u8>> {
         let mut writer = RtcpWriter::new();
-        match self.keyframes.due(now)? {
+        let request = self.keyframes.due(now)?;
+        self.health.on_request(now);
+        match request {
             Request::Pli => {
                 self.counters.plis += 1;
                 writer.pli(self.settings.ssrc, video);
@@ -222,17 +258,12 @@ impl CameraFeedback {
             self.chain.unbind_remote_stream(&StreamInfo { ssrc: old, ..Default::default() });
         }
         self.bound.insert(ssrc, kind);
-        // Sound is not asked for again: it would come too late.
-        let rtcp_feedback = match kind {
-            MediaKind::Video => vec![RTCPFeedback { typ: "nack".into(), parameter: String::new() }],
-            MediaKind::Audio => vec![],
-        };
         let mime_type = match kind {
             MediaKind::Video => "video/H264",
             MediaKind::Audio => "audio/opus",
         };
         let clock_rate = kind.clock_rate();
-        let info = StreamInfo { ssrc, clock_rate, rtcp_feedback, mime_type: mime_type.into(), ..Default::default() };
+        let info = StreamInfo { ssrc, clock_rate, mime_type: mime_type.into(), ..Default::default() };
         self.chain.bind_remote_stream(&info);
     }
 
@@ -250,5 +281,7 @@ fn marshal(packets: &[Box<dyn rtcp::Packet>]) -> Option<Vec<u8>> {
     rtcp::packet::marshal(packets).map(|bytes| bytes.to_vec()).ok()
 }
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

@@ -144,7 +144,7 @@ fn a_gap_is_asked_for_a_bounded_number_of_times() {
             _ => None,
         })
         .collect();
-    assert_eq!(asked.len(), usize::from(NACKS_PER_PACKET));
+    assert_eq!(asked.len(), usize::from(nack::MAX_REQUESTS));
     assert!(asked.iter().all(|one| *one == (VIDEO, vec![SeqNo(3)])));
 }
 
@@ -173,10 +173,51 @@ fn a_new_ssrc_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn remb_stays_in_its_range() {
+fn viewers_lower_remb_at_once_but_not_below_its_range() {
     let mut s = Scene::new();
-    s.feedback.set_bitrate(1);
+    s.rtp(MediaKind::Video, 1);
+    s.run(Duration::from_millis(150));
+    s.feedback.set_viewer_limit(Some(2_000_000));
+    s.run(Duration::from_millis(300));
+    assert_eq!(s.feedback.bitrate(), 2_000_000);
+    s.feedback.set_viewer_limit(Some(1));
+    s.run(Duration::from_millis(300));
     assert_eq!(s.feedback.bitrate(), 500_000);
-    s.feedback.set_bitrate(u64::MAX);
+    s.feedback.set_viewer_limit(None);
+    s.run(Duration::from_secs(1));
     assert_eq!(s.feedback.bitrate(), 5_000_000);
+}
+
+#[test]
+fn copies_are_counted_in_the_sum_and_do_not_restart_anything() {
+    let mut s = Scene::new();
+    for seq in [1, 2, 3] {
+        s.rtp(MediaKind::Video, seq);
+    }
+    let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(2), timestamp: 0, ssrc: VIDEO };
+    let packet = RtpPacket::parse(Bytes::copy_from_slice(&header.to_bytes())).unwrap();
+    s.feedback.on_duplicate(&packet, s.now);
+    s.run(Duration::from_millis(150));
+    let report = s.reports()[0];
+    assert_eq!((report.cumulative_lost, report.fraction_lost, report.highest_seq), (-1, 0, 3));
+}
+
+#[test]
+fn a_reboot_with_the_same_ssrc_begins_a_new_report() {
+    let mut s = Scene::new();
+    for seq in [100, 200] {
+        s.rtp(MediaKind::Video, seq);
+    }
+    let mut sr = RtcpWriter::new();
+    sr.sender_report(&SenderInfo { ssrc: VIDEO, ntp: 1 << 40, rtp_time: 0, packets: 1, octets: 1 });
+    s.feedback.on_rtcp(&sr.finish(), s.now);
+    s.run(Duration::from_millis(150));
+    assert_eq!(s.reports()[0].cumulative_lost, 99);
+    let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(9_000), timestamp: 5, ssrc: VIDEO };
+    let packet = RtpPacket::parse(Bytes::copy_from_slice(&header.to_bytes())).unwrap();
+    s.feedback.on_rtp(MediaKind::Video, &packet, true, s.now);
+    s.sent.clear();
+    s.run(Duration::from_secs(1));
+    let report = s.reports()[0];
+    assert_eq!((report.cumulative_lost, report.highest_seq, report.jitter, report.last_sr), (0, 9_000, 0, 0));
 }

@@ -1,0 +1,333 @@
+//! One stream's place in the latch: who holds its slots, and what a new source is to it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::clue::{Clock, Clue};
+use super::strangers::{Past, Stranger};
+use super::{
+    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, Key, MEMORY, PIN_LIFE, RELATCH_SILENCE,
+    RTCP_SILENCE, Slot, Unlatched,
+};
+use crate::base::CameraId;
+use crate::media::MediaKind;
+
+const SLOTS: [Slot; 3] = [Slot::Video, Slot::Audio, Slot::Rtcp];
+
+#[derive(Debug)]
+pub(super) struct Expectation {
+    pub(super) camera: CameraId,
+    pub(super) entrance: Entrance,
+    cname: String,
+    opened: Instant,
+    /// The address that the control plane knows, and since when.
+    announced: Option<(IpAddr, Instant)>,
+    slots: [Option<Holder>; 3],
+    /// Since when its present source of video is pinned.
+    video_since: Option<Instant>,
+    /// The IP of a source that was given up after a long silence.
+    former_ip: Option<IpAddr>,
+}
+
+/// The source of a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) source: SocketAddr,
+    pub(super) last: Instant,
+    pinned: Instant,
+    clock: Option<Clock>,
+}
+
+/// What a source is to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may claim it, because of the IP.
+    Near,
+    /// It may claim it, because nothing is known that speaks against it.
+    Far,
+    /// It may be its camera's, but must not claim it. `near`: because of the IP. `soon`: the stream's own
+    /// source is alive and will rule it out when it is heard next.
+    Rival { near: bool, soon: bool },
+    /// It is not its camera's; where that is worth telling, why.
+    No(Option<Unlatched>),
+}
+
+/// A packet was taken.
+pub(super) struct Taken {
+    /// The source is new in this slot.
+    pub(super) new: bool,
+    /// Sources that hold no slot any more.
+    pub(super) dropped: [Option<Key>; 2],
+}
+
+/// How a source's IP relates to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// The IP of its live media, of its silent sources, or the announced one.
+    Same,
+    /// Another one, but it is not known where the camera is: it was never heard of.
+    Open,
+    /// Another one than before. Whether the camera has moved is not known: nothing was announced.
+    Moved,
+    /// Another one than the known one.
+    Foreign,
+}
+
+impl Expectation {
+    pub(super) fn new(expect: Expect, now: Instant) -> Self {
+        Self {
+            camera: expect.camera,
+            entrance: expect.entrance,
+            cname: expect.cname,
+            opened: now,
+            announced: expect.announced.map(|ip| (ip.to_canonical(), now)),
+            slots: [None; 3],
+            video_since: None,
+            former_ip: None,
+        }
+    }
+
+    pub(super) fn announce(&mut self, ip: IpAddr, now: Instant) {
+        let ip = ip.to_canonical();
+        if self.announced.is_none_or(|(known, _)| known != ip) {
+            self.announced = Some((ip, now));
+        }
+    }
+
+    pub(super) fn holder(&self, slot: Slot) -> Option<Holder> {
+        self.slots[slot as usize]
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.slots.iter().flatten().map(|holder| (self.entrance, holder.source))
+    }
+
+    pub(super) fn has_latched_video(&self) -> bool {
+        self.video_since.is_some()
+    }
+
+    pub(super) fn has_cname(&self, cname: &[u8]) -> bool {
+        !self.cname.is_empty() && self.cname.as_bytes() == cname
+    }
+
+    /// Takes a packet that is this stream's, unless another live source holds the slot.
+    pub(super) fn take(&mut self, arrival: &Arrival<'_>, now: Instant) -> Option<Taken> {
+        let source = arrival.source;
+        let clock = match arrival.clue {
+            Clue::Rtp(clue) => Some(Clock { ssrc: clue.ssrc, timestamp: clue.timestamp, at: now }),
+            _ => None,
+        };
+        let live = self.is_live(arrival.slot, source.ip(), now);
+        let place = &mut self.slots[arrival.slot as usize];
+        let replaced = match place {
+            Some(holder) if holder.source == source => {
+                (holder.last, holder.clock) = (now, clock.or(holder.clock));
+                return Some(Taken { new: false, dropped: [None; 2] });
+            }
+            Some(_) if live => return None,
+            place => place.replace(Holder { source, last: now, pinned: now, clock }),
+        };
+        let mut dropped = [replaced, None];
+        if arrival.slot == Slot::Video {
+            self.video_since = Some(now);
+            // After a reboot the old RTCP source is nobody. If it is alive it comes back with its next report.
+            if replaced.is_some() {
+                dropped[1] = self.slots[Slot::Rtcp as usize].take_if(|rtcp| rtcp.source != source);
+            }
+        }
+        let lost = |old: Option<Holder>| old.map(|old| (self.entrance, old.source)).filter(|key| !self.holds(*key));
+        Some(Taken { new: true, dropped: dropped.map(lost) })
+    }
+
+    /// What an unpinned source that arrived at this stream's entrance is to it.
+    pub(super) fn standing(&self, arrival: &Arrival<'_>, stranger: &Stranger, now: Instant) -> Standing {
+        let (ip, slot) = (arrival.source.ip().to_canonical(), arrival.slot);
+        let own = match stranger.past {
+            Past::Of(camera) if camera != self.camera => return Standing::No(Some(Unlatched::OtherCamera)),
+            Past::Of(_) => true,
+            Past::Unknown | Past::Doubtful => false,
+        };
+        match self.relation(ip, now) {
+            Relation::Foreign => Standing::No(None),
+            Relation::Moved => self.ruled_out_by(SLOTS, stranger, false, ip, now),
+            Relation::Open if stranger.first < self.opened && !own => Standing::No(Some(Unlatched::Earlier)),
+            // A camera's RTCP says nothing about itself: only a stream with media can own it.
+            Relation::Open if slot == Slot::Rtcp => Standing::Rival { near: false, soon: false },
+            Relation::Open => Standing::Far,
+            Relation::Same if self.is_live(slot, ip, now) => self.ruled_out_by([slot], stranger, true, ip, now),
+            Relation::Same => self.free_slot(slot, stranger, ip, now),
+        }
+    }
+
+    /// What a source of the right IP is to a slot that nobody alive holds.
+    fn free_slot(&self, slot: Slot, stranger: &Stranger, ip: IpAddr, now: Instant) -> Standing {
+        match (self.holder(slot), slot) {
+            // It was there while the real source was alive: it is not its successor.
+            (Some(holder), _) if stranger.first + CONFIRM <= holder.last => Standing::No(Some(Unlatched::SlotTaken)),
+            (Some(_) | None, Slot::Audio) if !self.audio_may_come(now) => Standing::No(None),
+            (None, Slot::Rtcp) if !self.has_live_media(ip, now) => Standing::Rival { near: true, soon: false },
+            _ => Standing::Near,
+        }
+    }
+
+    /// The camera is at one place at a time: was one of its own live sources heard since the stranger came?
+    fn ruled_out_by<const N: usize>(
+        &self,
+        slots: [Slot; N],
+        stranger: &Stranger,
+        near: bool,
+        ip: IpAddr,
+        now: Instant,
+    ) -> Standing {
+        let mut live = slots.into_iter().filter(|slot| self.is_live(*slot, ip, now)).peekable();
+        let soon = live.peek().is_some();
+        let heard = live.filter_map(|slot| self.holder(slot)).any(|own| own.last >= stranger.first + CONFIRM);
+        match (heard, near) {
+            (true, true) => Standing::No(Some(Unlatched::SlotTaken)),
+            (true, false) => Standing::No(None),
+            (false, _) => Standing::Rival { near, soon },
+        }
+    }
+
+    /// Whether a pinned source is this stream's without a new claim.
+    pub(super) fn keeps(&self, source: SocketAddr, now: Instant) -> bool {
+        self.slots.iter().flatten().any(|holder| holder.source == source && now < holder.last + PIN_LIFE)
+    }
+
+    /// Gives a source up.
+    pub(super) fn let_go(&mut self, source: SocketAddr) {
+        for slot in &mut self.slots {
+            if slot.take_if(|holder| holder.source == source).is_some() {
+                self.former_ip = Some(source.ip().to_canonical());
+            }
+        }
+    }
+
+    /// Whether a stranger may be this stream's camera, as far as it was found out until `now`.
+    pub(super) fn could_be(&self, (entrance, source): Key, stranger: &Stranger, now: Instant) -> bool {
+        if entrance != self.entrance {
+            return false;
+        }
+        // While its own source is alive, only that source can have become the stranger, and its clock goes on.
+        if let Some((slot, clue, at)) = stranger.clock
+            && self.is_live(slot, source.ip(), now)
+            && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
+        {
+            return own.fits(clue, clock_rate(slot), at);
+        }
+        let cleared = |slot| {
+            let arrival = Arrival { source, entrance, slot, clue: Clue::None };
+            matches!(self.standing(&arrival, stranger, now), Standing::No(_))
+        };
+        !SLOTS.into_iter().all(cleared)
+    }
+
+    /// Whether a clue shows that the packet is this stream's.
+    pub(super) fn fits(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
+        let clock = |slot: Slot| self.holder(slot).and_then(|holder| holder.clock);
+        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rate(slot), now));
+        match arrival.clue {
+            Clue::None => false,
+            Clue::Rtp(clue) => fits(arrival.slot, clue),
+            Clue::Rtcp(clue) => clue.report.is_some_and(|clue| fits(Slot::Video, clue) || fits(Slot::Audio, clue)),
+        }
+    }
+
+    /// Whether a packet might not be told from one of the stream that `other` will be.
+    pub(super) fn conflicts_with(&self, other: &Expect, now: Instant) -> bool {
+        if self.entrance != other.entrance || self.camera == other.camera || self.is_settled(now) {
+            return false;
+        }
+        let live: Vec<IpAddr> = self.live_ips(None, now).collect();
+        let known = match live.is_empty() {
+            true => self.silent_ips().chain(self.announced.map(|(ip, _)| ip)).collect(),
+            false => live,
+        };
+        match other.announced {
+            // Where it was heard it may still be; where it was only announced, too.
+            Some(ip) => known.is_empty() || known.contains(&ip.to_canonical()),
+            None => true,
+        }
+    }
+
+    /// All media that it has are latched and alive, and no more are to come.
+    fn is_settled(&self, now: Instant) -> bool {
+        let live = |slot: Slot| self.holder(slot).is_some_and(|holder| now < holder.last + silence(slot));
+        live(Slot::Video) && (live(Slot::Audio) || !self.audio_may_come(now))
+    }
+
+    /// Whether a free audio slot still waits for a source.
+    fn audio_may_come(&self, now: Instant) -> bool {
+        let video_lives = self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE);
+        let begins = self.video_since.is_none_or(|since| now < since + AUDIO_GRACE);
+        let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
+        begins || returns
+    }
+
+    fn relation(&self, ip: IpAddr, now: Instant) -> Relation {
+        if self.live_ips(Some(ip), now).next().is_some() {
+            return match self.live_ips(Some(ip), now).any(|live| live == ip) {
+                true => Relation::Same,
+                false if self.announced.is_some() => Relation::Foreign,
+                false => Relation::Moved,
+            };
+        }
+        let announced = self.announced.map(|(ip, _)| ip);
+        match self.silent_ips().chain(announced).any(|known| known == ip) {
+            true => Relation::Same,
+            false if announced.is_some() => Relation::Foreign,
+            false if self.silent_ips().next().is_some() => Relation::Moved,
+            false => Relation::Open,
+        }
+    }
+
+    /// IPs of live media; `newcomer` is the IP that would replace them.
+    fn live_ips(&self, newcomer: Option<IpAddr>, now: Instant) -> impl Iterator<Item = IpAddr> {
+        [Slot::Video, Slot::Audio]
+            .into_iter()
+            .filter(move |slot| match newcomer {
+                Some(ip) => self.is_live(*slot, ip, now),
+                None => self.holder(*slot).is_some_and(|holder| now < holder.last + silence(*slot)),
+            })
+            .filter_map(|slot| self.holder(slot))
+            .map(|holder| holder.source.ip().to_canonical())
+    }
+
+    fn silent_ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.slots.iter().flatten().map(|holder| holder.source.ip().to_canonical()).chain(self.former_ip)
+    }
+
+    fn has_live_media(&self, ip: IpAddr, now: Instant) -> bool {
+        self.live_ips(Some(ip), now).next().is_some()
+    }
+
+    /// Whether a slot is held against a newcomer with this IP.
+    fn is_live(&self, slot: Slot, newcomer: IpAddr, now: Instant) -> bool {
+        let Some(holder) = self.holder(slot) else { return false };
+        let newcomer = newcomer.to_canonical();
+        let expected = self.announced.is_some_and(|(ip, since)| {
+            ip == newcomer && since >= holder.pinned && holder.source.ip().to_canonical() != newcomer
+        });
+        now < holder.last + if expected { EXPECTED_SILENCE } else { silence(slot) }
+    }
+
+    fn holds(&self, key: Key) -> bool {
+        self.keys().any(|held| held == key)
+    }
+}
+
+/// After which silence a slot's holder can be replaced.
+fn silence(slot: Slot) -> Duration {
+    match slot {
+        Slot::Video | Slot::Audio => RELATCH_SILENCE,
+        Slot::Rtcp => RTCP_SILENCE,
+    }
+}
+
+fn clock_rate(slot: Slot) -> u32 {
+    match slot {
+        Slot::Audio => MediaKind::Audio,
+        Slot::Video | Slot::Rtcp => MediaKind::Video,
+    }
+    .clock_rate()
+}

@@ -1,0 +1,107 @@
+//! Cameras behind mixed addresses that start, stop, reboot and are rebound at random.
+
+use proptest::prelude::*;
+
+use super::tests::{SSRC, Scene};
+use super::*;
+
+/// A camera as the latch sees it: where it sends from, and since when it does.
+#[derive(Debug, Clone)]
+struct Sender {
+    ip: u8,
+    announced: bool,
+    port: u16,
+    sending: bool,
+    open: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Start(usize),
+    Stop(usize),
+    Reboot(usize),
+    Rebind(usize),
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let who = 0..5usize;
+    prop_oneof![
+        who.clone().prop_map(Event::Start),
+        who.clone().prop_map(Event::Stop),
+        who.clone().prop_map(Event::Reboot),
+        who.prop_map(Event::Rebind),
+        (100..6_000u64).prop_map(Event::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
+
+    /// Every packet knows its camera. Opens do not wait here: ambiguity has to be survived without.
+    #[test]
+    fn no_packet_of_one_camera_is_ever_given_to_the_stream_of_another(
+        places in proptest::collection::vec((0..3u8, any::<bool>()), 5),
+        events in proptest::collection::vec(event(), 1..40),
+    ) {
+        let mut s = Scene::new();
+        let start = s.now;
+        let mut ports = 4_000u16;
+        let mut next_port = || { ports += 10; ports };
+        let mut senders: Vec<Sender> = places
+            .into_iter()
+            .map(|(ip, announced)| Sender { ip, announced, port: next_port(), sending: false, open: false })
+            .collect();
+        for event in events {
+            match event {
+                Event::Start(n) if !senders[n].open => {
+                    let ip = format!("10.0.0.{}", senders[n].ip);
+                    s.open(n as u8, senders[n].announced.then_some(&ip));
+                    (senders[n].open, senders[n].sending) = (true, true);
+                    s.now += Duration::from_millis(50);
+                }
+                Event::Stop(n) if senders[n].open => {
+                    s.close(n as u8);
+                    // The message to stop takes its time: one more round of packets.
+                    senders[n].open = false;
+                }
+                Event::Reboot(n) if senders[n].sending => {
+                    senders[n].sending = false;
+                    let others = senders.clone();
+                    round(&mut s, &others, start, 4_000)?;
+                    senders[n].port = next_port();
+                    senders[n].sending = senders[n].open;
+                }
+                Event::Rebind(n) => senders[n].port = next_port(),
+                Event::Pass(millis) => round(&mut s, &senders, start, millis)?,
+                _ => {}
+            }
+            round(&mut s, &senders, start, 100)?;
+            senders.iter_mut().for_each(|sender| sender.sending = sender.open);
+        }
+    }
+}
+
+/// Every camera sends its media for so long.
+fn round(s: &mut Scene, senders: &[Sender], start: Instant, millis: u64) -> Result<(), TestCaseError> {
+    for _ in 0..millis.div_ceil(50) {
+        for (n, sender) in senders.iter().enumerate().filter(|(_, sender)| sender.sending) {
+            let elapsed = (s.now - start).as_millis() as u32;
+            for (slot, offset, rate) in [(Slot::Video, 0, 90), (Slot::Rtcp, 1, 90), (Slot::Audio, 2, 48)] {
+                let timestamp = (n as u32).wrapping_mul(700_000_000).wrapping_add(elapsed * rate);
+                let clue = RtpClue { ssrc: SSRC, timestamp };
+                let clue = match slot {
+                    Slot::Rtcp => Clue::Rtcp(RtcpClue { cname: None, report: Some(clue) }),
+                    _ => Clue::Rtp(clue),
+                };
+                let from = SocketAddr::from(([10, 0, 0, sender.ip], sender.port + offset));
+                let arrival = Arrival { source: from, entrance: Entrance::Shared, slot, clue };
+                if let Ok(latched) = s.latch.accept(&arrival, s.now) {
+                    prop_assert_eq!(latched.stream, n as u8, "{:?} of camera {} from {}", slot, n, from);
+                }
+            }
+        }
+        s.now += Duration::from_millis(50);
+    }
+    Ok(())
+}

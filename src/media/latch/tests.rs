@@ -1,0 +1,453 @@
+//! Scenarios on virtual time.
+
+use super::*;
+use crate::media::Ssrc;
+
+pub(super) const SSRC: Ssrc = Ssrc(1_607_797_317);
+const MS: u64 = 1;
+const SECOND: u64 = 1_000;
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn camera(number: u8) -> CameraId {
+    format!("{number:032X}").parse().unwrap()
+}
+
+pub(super) struct Scene {
+    pub(super) latch: Latch<u8>,
+    pub(super) now: Instant,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        Self { latch: Latch::default(), now: Instant::now() }
+    }
+
+    /// Opens the stream of the camera of the same number.
+    pub(super) fn open(&mut self, stream: u8, announced: Option<&str>) {
+        self.open_at(stream, announced, Entrance::Shared);
+    }
+
+    fn open_at(&mut self, stream: u8, announced: Option<&str>, entrance: Entrance) {
+        self.latch.open(stream, self.expecting(stream, announced, entrance), self.now);
+    }
+
+    fn expecting(&self, stream: u8, announced: Option<&str>, entrance: Entrance) -> Expect {
+        let announced = announced.map(|ip| ip.parse().unwrap());
+        Expect { camera: camera(stream), announced, cname: format!("user{stream}@host"), entrance }
+    }
+
+    pub(super) fn close(&mut self, stream: u8) {
+        self.latch.close(stream, self.now);
+    }
+
+    fn arrive(&mut self, from: &str, entrance: Entrance, slot: Slot, clue: Clue<'_>) -> Result<u8, Unlatched> {
+        let arrival = Arrival { source: addr(from), entrance, slot, clue };
+        self.latch.accept(&arrival, self.now).map(|latched| latched.stream).map_err(|refusal| refusal.why)
+    }
+
+    fn packet(&mut self, from: &str, slot: Slot) -> Result<u8, Unlatched> {
+        self.arrive(from, Entrance::Shared, slot, Clue::None)
+    }
+
+    fn video(&mut self, from: &str) -> Result<u8, Unlatched> {
+        self.packet(from, Slot::Video)
+    }
+
+    /// A packet of a camera whose media clock showed `base` at the start of the scene.
+    fn clocked(&mut self, from: &str, start: Instant, base: u32) -> Result<u8, Unlatched> {
+        let timestamp = base.wrapping_add((self.now - start).as_millis() as u32 * 90);
+        self.arrive(from, Entrance::Shared, Slot::Video, Clue::Rtp(RtpClue { ssrc: SSRC, timestamp }))
+    }
+
+    /// Time passes while these sources send video every 100 ms.
+    fn run(&mut self, millis: u64, sources: &[&str]) -> &mut Self {
+        let end = self.now + Duration::from_millis(millis);
+        while self.now < end {
+            for source in sources {
+                let _ = self.video(source);
+            }
+            self.now = (self.now + Duration::from_millis(100)).min(end);
+        }
+        self
+    }
+
+    fn after(&mut self, millis: u64) -> &mut Self {
+        self.run(millis, &[])
+    }
+
+    fn destinations(&self, stream: u8) -> Vec<SocketAddr> {
+        self.latch.rtcp_destinations(stream, self.now).collect()
+    }
+}
+
+#[test]
+fn a_lone_pending_stream_takes_the_first_source_from_anywhere_with_sound_and_reports() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    assert_eq!(s.packet("10.0.0.5:4001", Slot::Rtcp), Err(Unlatched::Unexpected), "reports alone say nothing");
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    assert_eq!(s.packet("10.0.0.5:4002", Slot::Audio), Ok(1));
+    assert_eq!(s.packet("10.0.0.5:4001", Slot::Rtcp), Ok(1));
+}
+
+#[test]
+fn nobody_expects_a_stranger() {
+    let mut s = Scene::new();
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Unexpected));
+    s.open(1, Some("10.0.0.5"));
+    s.video("10.0.0.5:4000").unwrap();
+    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Unexpected));
+    assert_eq!(s.packet("10.0.0.9:4001", Slot::Rtcp), Err(Unlatched::Unexpected));
+}
+
+#[test]
+fn two_cameras_started_in_the_same_second_without_addresses_are_never_guessed() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.open(2, None);
+    s.run(5 * SECOND, &["10.0.0.5:4000", "10.0.0.6:4000"]);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Ambiguous));
+    assert_eq!(s.video("10.0.0.6:4000"), Err(Unlatched::Ambiguous));
+}
+
+#[test]
+fn when_one_of_two_indistinguishable_streams_ends_its_camera_does_not_become_the_other() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.open(2, None);
+    s.run(SECOND, &["10.0.0.5:4000", "10.0.0.6:4000"]);
+    s.close(1);
+    s.run(20 * SECOND, &["10.0.0.5:4000", "10.0.0.6:4000"]);
+    assert_eq!(s.latch.source(2, Slot::Video), None);
+    s.run(11 * SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.6:4000"), Ok(2), "it begins anew after a silence");
+}
+
+#[test]
+fn the_address_from_mqtt_decides_between_two_pending_streams() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    s.open(2, Some("10.0.0.6"));
+    assert_eq!(s.video("10.0.0.6:4000"), Ok(2));
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    assert_eq!(s.video("10.0.0.7:4000"), Err(Unlatched::Unexpected));
+}
+
+#[test]
+fn an_ipv4_source_on_a_dual_stack_socket_has_the_announced_address() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!(s.video("[::ffff:10.0.0.5]:4000"), Ok(1));
+}
+
+#[test]
+fn a_second_camera_behind_the_same_address_waits_until_the_first_is_heard_beside_it() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.packet("10.0.0.5:4002", Slot::Audio).unwrap();
+    s.open(2, None);
+    assert_eq!(s.video("10.0.0.5:5000"), Err(Unlatched::Unconfirmed));
+    s.run(600 * MS, &["10.0.0.5:4000"]);
+    let arrival =
+        Arrival { source: addr("10.0.0.5:5000"), entrance: Entrance::Shared, slot: Slot::Video, clue: Clue::None };
+    let latched = s.latch.accept(&arrival, s.now).unwrap();
+    assert_eq!((latched.stream, latched.new, latched.waited), (2, true, true));
+    s.packet("10.0.0.5:4002", Slot::Audio).unwrap();
+    assert_eq!(s.packet("10.0.0.5:5002", Slot::Audio), Err(Unlatched::Unconfirmed));
+    s.after(600 * MS).packet("10.0.0.5:4002", Slot::Audio).unwrap();
+    assert_eq!(s.packet("10.0.0.5:5002", Slot::Audio), Ok(2));
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+}
+
+#[test]
+fn a_nat_that_rebinds_a_running_camera_does_not_hand_it_to_the_one_that_starts() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(4 * SECOND, &["10.0.0.5:4000"]);
+    s.open(2, None);
+    // The first camera's packets come from a new port from one packet to the next.
+    s.run(2_900 * MS, &["10.0.0.5:6000"]);
+    assert_eq!(s.latch.source(2, Slot::Video), None);
+    assert_eq!(s.after(SECOND).video("10.0.0.5:6000"), Err(Unlatched::Ambiguous), "it could be either's by now");
+}
+
+#[test]
+fn the_media_clock_brings_a_rebound_camera_back_although_another_is_pending_behind_its_address() {
+    let mut s = Scene::new();
+    let start = s.now;
+    s.open(1, None);
+    s.clocked("10.0.0.5:4000", start, 7).unwrap();
+    s.open(2, None);
+    for _ in 0..35 {
+        s.after(100 * MS);
+        let _ = s.clocked("10.0.0.5:6000", start, 7);
+    }
+    assert_eq!(s.clocked("10.0.0.5:6000", start, 7), Ok(1));
+}
+
+#[test]
+fn two_cameras_rebound_at_once_are_told_apart_by_their_media_clocks() {
+    let mut s = Scene::new();
+    let start = s.now;
+    let (first, second) = (7, 1 << 31);
+    for (stream, port, base) in [(1, 4000, first), (2, 5000, second)] {
+        s.open(stream, Some("10.0.0.5"));
+        for _ in 0..8 {
+            let _ = s.clocked("10.0.0.5:4000", start, first);
+            let _ = s.clocked(&format!("10.0.0.5:{port}"), start, base);
+            s.after(100 * MS);
+        }
+        assert_eq!(s.clocked(&format!("10.0.0.5:{port}"), start, base), Ok(stream));
+    }
+    s.after(3_500 * MS);
+    assert_eq!(s.video("10.0.0.5:6000"), Err(Unlatched::Ambiguous), "a clock that is nobody's decides nothing");
+    assert_eq!(s.clocked("10.0.0.5:8000", start, second), Ok(2));
+    assert_eq!(s.clocked("10.0.0.5:7000", start, first), Ok(1));
+}
+
+#[test]
+fn a_camera_without_sound_does_not_claim_its_neighbours_for_ever() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(4 * SECOND, &["10.0.0.5:4000"]).open(2, None);
+    s.run(SECOND, &["10.0.0.5:4000", "10.0.0.5:5000"]);
+    assert_eq!(s.packet("10.0.0.5:5002", Slot::Audio), Ok(2));
+}
+
+#[test]
+fn reports_of_two_cameras_behind_one_address_stay_unlatched_unless_a_clue_decides() {
+    let mut s = Scene::new();
+    let start = s.now;
+    for (stream, source, base) in [(1, "10.0.0.5:4000", 7), (2, "10.0.0.5:5000", 1 << 31)] {
+        s.open(stream, None);
+        for _ in 0..40 {
+            let _ = s.clocked("10.0.0.5:4000", start, 7);
+            let _ = s.clocked(source, start, base);
+            s.after(100 * MS);
+        }
+    }
+    assert_eq!(s.packet("10.0.0.5:5001", Slot::Rtcp), Err(Unlatched::Ambiguous));
+    let report =
+        |base: u32| Some(RtpClue { ssrc: SSRC, timestamp: base.wrapping_add((s.now - start).as_millis() as u32 * 90) });
+    let clue = |cname, report| Clue::Rtcp(RtcpClue { cname, report });
+    let (same, named, clocked) = (
+        clue(Some(&b"camera"[..]), report(99_000_000)),
+        clue(Some(&b"user1@host"[..]), None),
+        clue(None, report(1 << 31)),
+    );
+    assert_eq!(s.arrive("10.0.0.5:5001", Entrance::Shared, Slot::Rtcp, same), Err(Unlatched::Ambiguous));
+    assert_eq!(s.arrive("10.0.0.5:5001", Entrance::Shared, Slot::Rtcp, clocked), Ok(2));
+    assert_eq!(s.arrive("10.0.0.5:4001", Entrance::Shared, Slot::Rtcp, named), Ok(1));
+}
+
+#[test]
+fn a_cname_that_names_another_stream_is_refused() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    s.open(2, Some("10.0.0.6"));
+    s.video("10.0.0.5:4000").unwrap();
+    let clue = Clue::Rtcp(RtcpClue { cname: Some(b"user2@host"), report: None });
+    assert_eq!(s.arrive("10.0.0.5:4001", Entrance::Shared, Slot::Rtcp, clue), Err(Unlatched::OtherCamera));
+}
+
+#[test]
+fn an_imitator_never_gets_in_while_the_real_source_is_alive_nor_after_it() {
+    for imitator in ["10.0.0.5:6000", "10.0.0.9:6000"] {
+        let mut s = Scene::new();
+        s.open(1, None);
+        s.video("10.0.0.5:4000").unwrap();
+        for _ in 0..50 {
+            s.after(100 * MS).video("10.0.0.5:4000").unwrap();
+            assert!(s.video(imitator).is_err());
+        }
+        s.run(10 * SECOND, &[imitator]);
+        assert!(s.video(imitator).is_err(), "{imitator} was there before the silence");
+        assert_eq!(s.latch.source(1, Slot::Video), Some(addr("10.0.0.5:4000")));
+    }
+}
+
+#[test]
+fn after_a_reboot_a_new_port_of_the_same_address_takes_over_and_another_address_does_not() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.packet("10.0.0.5:4001", Slot::Rtcp).unwrap();
+    s.after(4 * SECOND);
+    assert_eq!(s.video("10.0.0.9:6000"), Err(Unlatched::Unexpected));
+    assert_eq!(s.video("10.0.0.5:6000"), Ok(1));
+    assert_eq!(s.destinations(1), [addr("10.0.0.5:6000"), addr("10.0.0.5:6001")], "the old RTCP source is forgotten");
+    assert!(s.video("10.0.0.5:4000").is_err());
+}
+
+#[test]
+fn an_address_that_mqtt_announces_takes_over_after_a_short_silence() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.latch.expect(1, "10.0.0.77".parse().unwrap(), s.now);
+    assert!(s.video("10.0.0.77:4000").is_err(), "the old source is alive");
+    assert!(s.after(900 * MS).video("10.0.0.77:4000").is_err());
+    assert_eq!(s.after(100 * MS).video("10.0.0.77:4000"), Ok(1));
+}
+
+#[test]
+fn a_rebound_nat_port_takes_over_after_the_silence_of_the_old_one() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(5 * SECOND, &["10.0.0.5:4000"]);
+    s.run(2_800 * MS, &["10.0.0.5:6000"]);
+    assert_eq!(s.latch.source(1, Slot::Video), Some(addr("10.0.0.5:4000")));
+    s.run(400 * MS, &["10.0.0.5:6000"]);
+    assert_eq!(s.latch.source(1, Slot::Video), Some(addr("10.0.0.5:6000")));
+}
+
+#[test]
+fn an_address_that_a_nat_gives_to_another_camera_after_a_long_silence_has_to_be_claimed_again() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.after(25 * SECOND).open(2, None);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Ambiguous));
+    s.close(2);
+    s.after(11 * SECOND);
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1), "alone behind the address it is the same camera again");
+}
+
+#[test]
+fn a_source_that_was_sending_before_the_start_does_not_answer_it() {
+    let mut s = Scene::new();
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    s.open(1, None);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Earlier));
+    assert_eq!(s.video("10.0.0.6:4000"), Ok(1));
+}
+
+#[test]
+fn the_last_packets_of_a_stopped_camera_do_not_become_the_next_ones_picture() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.close(1);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Unexpected));
+    assert!(s.destinations(1).is_empty());
+    s.open(2, None);
+    s.run(5 * SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::OtherCamera));
+    assert_eq!(s.video("10.0.0.6:4000"), Ok(2));
+}
+
+#[test]
+fn a_camera_that_is_started_again_is_known_by_its_address() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    s.close(1);
+    s.video("10.0.0.5:4000").unwrap_err();
+    s.latch.open(9, s.expecting(1, None, Entrance::Shared), s.now);
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(9));
+}
+
+#[test]
+fn a_camera_that_answers_after_its_stop_is_not_taken_for_the_next_one() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.close(1);
+    s.after(SECOND).open(2, None);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Ambiguous));
+    assert_eq!(s.after(5 * SECOND).video("10.0.0.6:4000"), Ok(2));
+}
+
+#[test]
+fn feedback_goes_to_both_possible_ports_until_the_cameras_own_rtcp_shows_the_right_one() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    assert!(s.destinations(1).is_empty());
+    s.video("10.0.0.5:4000").unwrap();
+    assert_eq!(s.destinations(1), [addr("10.0.0.5:4000"), addr("10.0.0.5:4001")]);
+    s.packet("10.0.0.5:7777", Slot::Rtcp).unwrap();
+    assert_eq!(s.destinations(1), [addr("10.0.0.5:7777")]);
+    s.run(9 * SECOND, &["10.0.0.5:4000"]);
+    let all = ["10.0.0.5:7777", "10.0.0.5:4000", "10.0.0.5:4001"].map(addr);
+    assert_eq!(s.destinations(1), all, "it has gone silent: perhaps it has moved");
+}
+
+#[test]
+fn the_port_above_gets_no_feedback_when_it_is_another_streams() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    s.run(4 * SECOND, &["10.0.0.5:4000"]);
+    s.open(2, Some("10.0.0.5"));
+    s.run(SECOND, &["10.0.0.5:4000", "10.0.0.5:4001"]);
+    assert_eq!(s.latch.source(2, Slot::Video), Some(addr("10.0.0.5:4001")));
+    assert_eq!(s.destinations(1), [addr("10.0.0.5:4000")]);
+}
+
+#[test]
+fn one_socket_for_rtp_and_rtcp_is_one_source() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    assert_eq!(s.packet("10.0.0.5:4000", Slot::Rtcp), Ok(1));
+    assert_eq!(s.packet("10.0.0.5:4000", Slot::Audio), Ok(1));
+    assert_eq!(s.destinations(1), [addr("10.0.0.5:4000")]);
+}
+
+#[test]
+fn ports_of_its_own_take_a_stream_out_of_every_ambiguity() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.open_at(2, None, Entrance::Own(0));
+    assert_eq!(s.arrive("10.0.0.5:5000", Entrance::Own(0), Slot::Video, Clue::None), Ok(2));
+    assert_eq!(s.arrive("10.0.0.6:5000", Entrance::Own(1), Slot::Video, Clue::None), Err(Unlatched::Unexpected));
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    // A symmetric NAT may use one address for two cameras that send to different ports.
+    assert!(s.video("10.0.0.5:5000").is_err());
+    assert_eq!(s.latch.owner(Entrance::Own(0), addr("10.0.0.5:5000")), Some(2));
+}
+
+#[test]
+fn a_new_stream_conflicts_with_one_that_is_not_fully_latched_behind_the_same_or_an_unknown_address() {
+    let mut s = Scene::new();
+    let conflict = |s: &Scene, ip: Option<&str>| s.latch.conflict(&s.expecting(9, ip, Entrance::Shared), s.now);
+    assert_eq!(conflict(&s, None), None);
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!(conflict(&s, Some("10.0.0.5")), Some(camera(1)));
+    assert_eq!(conflict(&s, Some("10.0.0.6")), None);
+    assert_eq!(conflict(&s, None), Some(camera(1)));
+    assert_eq!(s.latch.conflict(&s.expecting(9, None, Entrance::Own(3)), s.now), None);
+    s.video("10.0.0.5:4000").unwrap();
+    assert_eq!(conflict(&s, None), Some(camera(1)), "its sound may come");
+    s.packet("10.0.0.5:4002", Slot::Audio).unwrap();
+    assert_eq!(conflict(&s, None), None);
+    s.after(3 * SECOND);
+    assert_eq!(conflict(&s, Some("10.0.0.5")), Some(camera(1)), "it may come back from another port");
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    s.close(1);
+    s.open(2, None);
+    assert_eq!(conflict(&s, Some("10.0.0.6")), Some(camera(2)));
+    s.close(2);
+    assert_eq!(conflict(&s, None), Some(camera(2)), "it may still answer");
+    assert_eq!(conflict(s.after(5 * SECOND), None), None);
+}
+
+#[test]
+fn a_hundred_thousand_strangers_do_not_grow_the_table_nor_touch_a_stream() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.video("10.0.0.5:4000").unwrap();
+    for n in 0..100_000u32 {
+        s.now += Duration::from_micros(10);
+        let source = SocketAddr::from((n.to_be_bytes(), 4000));
+        let arrival = Arrival { source, entrance: Entrance::Shared, slot: Slot::Video, clue: Clue::None };
+        assert!(s.latch.accept(&arrival, s.now).is_err());
+        if n % 100 == 0 {
+            assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+        }
+    }
+    assert!(s.latch.strangers() <= MAX_STRANGERS, "{}", s.latch.strangers());
+    assert_eq!(s.latch.pins().count(), 1);
+}
