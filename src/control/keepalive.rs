@@ -18,6 +18,8 @@ pub struct Keepalive {
     grid: Option<Instant>,
     next: Option<Instant>,
     in_flight: bool,
+    /// The last one failed.
+    failing: bool,
     count: u64,
     errors: u64,
     last_success: Option<Instant>,
@@ -32,6 +34,7 @@ impl Keepalive {
             grid: None,
             next: None,
             in_flight: false,
+            failing: false,
             count: 0,
             errors: 0,
             last_success: None,
@@ -48,6 +51,13 @@ impl Keepalive {
     /// No more from now on.
     pub fn stop(&mut self) {
         self.next = None;
+    }
+
+    /// The broker can be reached again: if the last one failed, the next is due now.
+    pub fn hurry(&mut self, now: Instant) {
+        if self.failing {
+            self.next = self.next.map(|next| next.min(now));
+        }
     }
 
     /// When [`Self::take_due`] has something to say.
@@ -68,6 +78,7 @@ impl Keepalive {
     /// How the one in flight went.
     pub fn done(&mut self, now: Instant, result: Result<(), String>) {
         self.in_flight = false;
+        self.failing = result.is_err();
         match result {
             Ok(()) => {
                 self.count += 1;
@@ -84,6 +95,11 @@ impl Keepalive {
     /// Whether keepalives are being sent.
     pub fn is_running(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// Whether the last one failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing && self.is_running()
     }
 
     /// Time between two of them.
