@@ -50,13 +50,16 @@ pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
             Outcome::Failed(failure)
         }
     };
+    // The demo's camera leaves its broker before that ends, or it would complain about it.
+    let camera = async {
+        if let Some(camera) = camera {
+            camera.stop().await;
+        }
+    };
     // Whoever asks twice does not want to wait.
     tokio::select! {
-        () = service.stop("Service is shutting down") => {}
+        _ = async { tokio::join!(service.stop("Service is shutting down"), camera) } => {}
         _ = stop.received() => tracing::warn!("stopped at once"),
-    }
-    if let Some(camera) = camera {
-        camera.stop().await;
     }
     Ok(outcome)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::handle::{Control, Request, Unavailable};
 use super::label::LabelChange;
+use super::picture::PictureStatus;
 use super::registry::{Camera, Full};
 use super::session::State;
 use crate::base::{CameraId, StreamId};
@@ -18,6 +19,8 @@ pub struct CameraInfo {
     pub camera: Camera,
     /// Its stream, where one starts, runs or stops.
     pub stream: Option<(StreamId, State)>,
+    /// The one thing to look at first when there is no picture.
+    pub picture: PictureStatus,
 }
 
 /// Why name and notes were not written.

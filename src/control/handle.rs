@@ -180,7 +180,7 @@ impl ViewerHandle {
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
 pub(super) enum Request {
-    Start { camera: CameraId, options: StartOptions, reply: Reply<Result<Started, StartError>> },
+    Start { camera: CameraId, options: StartOptions, join: bool, reply: Reply<Result<Started, StartError>> },
     Stop { camera: CameraId, reply: Reply<Result<StreamInfo, StopError>> },
     StopAll { reason: String, reply: Reply<()> },
     Streams { reply: Reply<Vec<StreamInfo>> },
@@ -202,7 +202,7 @@ impl Control {
     ///
     /// [`StartError`], at the latest after [`ANSWER_WITHIN`].
     pub async fn start_stream(&self, camera: CameraId, options: StartOptions) -> Result<Started, StartError> {
-        self.ask(|reply| Request::Start { camera, options, reply }).await?
+        self.ask(|reply| Request::Start { camera, options, join: false, reply }).await?
     }
 
     /// Stops a camera's stream: the camera is told, viewers are told and closed.
@@ -269,25 +269,22 @@ impl Control {
         self.ask(|reply| Request::Health { reply }).await
     }
 
-    /// Accepts a viewer of a camera's running stream. With `start_on_demand` the stream is started first if
-    /// none runs, and the viewer waits for the broker's acknowledgement.
+    /// Accepts a viewer of a camera's running stream. With `start_on_demand` the stream is started if none runs,
+    /// and the viewer waits for the broker's acknowledgement of `play`.
     ///
     /// # Errors
     ///
-    /// [`AddViewerError`], at the latest after [`ANSWER_WITHIN`], twice that where a stream is started. The
-    /// viewer to be replaced lives on then.
+    /// [`AddViewerError`], at the latest after [`ANSWER_WITHIN`]. The viewer to be replaced lives on then.
     pub async fn add_viewer(&self, camera: CameraId, viewer: NewViewer) -> Result<ViewerHandle, AddViewerError> {
-        let added = self.ask(|reply| Request::AddViewer { camera, viewer: viewer.clone(), reply }).await?;
-        if !self.start_on_demand || !matches!(added, Err(AddViewerError::NoStream(_))) {
-            return added;
-        }
-        tracing::info!(%camera, "a viewer starts the stream");
-        match self.start_stream(camera, StartOptions::default()).await {
-            // Somebody else was faster.
-            Ok(_) | Err(StartError::AlreadyActive { .. }) => {}
-            Err(error) => return Err(AddViewerError::Start(error)),
-        }
-        self.ask(|reply| Request::AddViewer { camera, viewer, reply }).await?
+        let added = async {
+            if self.start_on_demand {
+                let options = StartOptions::default();
+                let started = self.ask(|reply| Request::Start { camera, options, join: true, reply }).await?;
+                started.map_err(AddViewerError::Start)?;
+            }
+            self.ask(|reply| Request::AddViewer { camera, viewer, reply }).await?
+        };
+        tokio::time::timeout(ANSWER_WITHIN, added).await.unwrap_or(Err(Unavailable::Timeout.into()))
     }
 
     /// Ends a viewer; `false` if there is no such viewer.

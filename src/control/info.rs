@@ -140,6 +140,9 @@ pub struct Health {
     pub broker: BrokerStatus,
     /// Streams that start or run.
     pub active_streams: usize,
+    /// Those of them whose last keepalive failed, and why one of them did: with the broker connected, it is slow or
+    /// refuses.
+    pub failing_keepalives: (usize, Option<String>),
     /// Accepted viewers.
     pub total_viewers: usize,
     /// Cameras heard of over MQTT.

@@ -1,220 +1,224 @@
-//! Why a camera shows no picture, in one code and one sentence: for operators and for scripts.
+//! Why there is no picture: one answer out of everything that is known of a stream. Pure.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::info::MediaState;
-use super::session::State;
-use super::settings::BrokerStatus;
-use crate::ingest::{FeedbackWarning, IngestStats};
+use super::session::{Failure, State};
+use super::watchdog::{Media, REPLAY_AFTER};
+use crate::ingest::{DropReason, FeedbackWarning, IngestStats};
 
-/// The codes are stable; docs/operations.md lists them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// A camera that accepts no feedback stops 30 s after it began (contract §1), give or take what it takes to notice.
+const STARVED: std::ops::RangeInclusive<Duration> = Duration::from_secs(25)..=Duration::from_secs(35);
+
+/// What keeps a picture from being seen. The names are stable; scripts may rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PictureCode {
-    /// There is one.
+    /// Nothing on this side of the viewers: video with keyframes arrives.
     Ok,
-    /// `play` is on its way.
+    /// `play` is on its way to the broker.
     Starting,
-    /// The stream is being stopped or has been.
-    Stopped,
-    /// The stream has failed; the text says why.
-    Failed,
-    /// The camera said goodbye over MQTT.
+    /// The broker has `play`; the camera still has time to answer.
+    WaitingForCamera,
+    /// The camera told the broker, or the broker noticed, that it is gone.
     CameraOffline,
-    /// Cameras cannot be told anything.
+    /// Nothing can be said to the camera.
     BrokerUnreachable,
-    /// The camera was told to play and nothing came.
+    /// The camera is silent although it was told to send.
     NeverAnswered,
-    /// Packets come, but from an address that cannot be this camera's for certain.
+    /// Packets come, but from a source that is not known to be this camera.
     UnexpectedAddress,
-    /// Sound arrives and no picture.
+    /// Sound arrives, but no video, or no more.
     NoVideo,
-    /// Packets arrive and no keyframe yet.
+    /// Video arrives, but no keyframe has begun yet.
     NoKeyframe,
-    /// Keyframes arrive without the parameter sets that decoders need.
+    /// Keyframes arrive without the parameters (SPS) that decoders need.
     NoSps,
-    /// The camera stops about 30 s after each start: our feedback does not reach it.
+    /// The camera stopped about 30 s after it began, as it does when no feedback reaches it.
     FeedbackNotAccepted,
-    /// Packets came and do not any more.
+    /// Packets arrived and no longer do.
     Stalled,
+    /// The stream is being stopped, or has been.
+    Stopped,
+    /// No stream runs.
+    NoStream,
+    /// Honeycast itself could not do its part.
+    Failed,
 }
 
-/// Whether there is a picture, and why not.
+/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PictureStatus {
-    /// For scripts.
+    /// For programs.
     pub code: PictureCode,
-    /// For people.
+    /// For people: what is the matter, with figures.
     pub text: String,
 }
 
-/// What is known about a stream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Evidence<'a> {
-    pub(super) state: State,
-    pub(super) media: MediaState,
-    /// The session's own words about its media.
-    pub(super) reason: Option<&'a str>,
-    pub(super) error: Option<&'a str>,
-    pub(super) broker: &'a BrokerStatus,
-    /// What the camera said over MQTT.
-    pub(super) online: Option<bool>,
-    pub(super) stats: Option<&'a IngestStats>,
-    /// A refused source that comes nearest to this stream.
-    pub(super) refused: Option<SocketAddr>,
+impl PictureStatus {
+    fn new(code: PictureCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
 }
 
-impl Evidence<'_> {
-    /// The gravest thing that explains the absence of a picture.
-    pub(super) fn judge(&self) -> PictureStatus {
-        let code = self.code();
-        PictureStatus { code, text: self.text(code) }
-    }
+/// What is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// Where the session is.
+    pub state: State,
+    /// Why it failed, if it did.
+    pub failure: Option<(Failure, &'a str)>,
+    /// Whether packets arrive.
+    pub media: Media,
+    /// The current silence; before the first packet the time since `play`.
+    pub silence: Duration,
+    /// How long packets arrived before that.
+    pub last_run: Option<Duration>,
+    /// `play`s that the broker took.
+    pub plays: u64,
+    /// What the camera, or its last will, said over MQTT; `None` if it never did.
+    pub online: Option<bool>,
+    /// Why the broker cannot be reached; `None` if it can.
+    pub broker_down: Option<&'a str>,
+    /// A source that was refused lately and may be this camera.
+    pub stranger: Option<(SocketAddr, DropReason)>,
+    /// The ingest's figures.
+    pub stats: Option<&'a IngestStats>,
+}
 
-    fn code(&self) -> PictureCode {
-        match self.state {
-            State::Error => return PictureCode::Failed,
-            State::Idle | State::Stopping | State::Stopped => return PictureCode::Stopped,
-            State::Starting | State::Active => {}
+/// The one thing to look at first.
+pub fn why_no_picture(evidence: &Evidence<'_>) -> PictureStatus {
+    use PictureCode as Code;
+    match (evidence.state, evidence.failure) {
+        (_, Some((Failure::Ports, reason))) => PictureStatus::new(Code::Failed, reason),
+        (_, Some((Failure::NotPublished, reason))) => PictureStatus::new(Code::BrokerUnreachable, reason),
+        (_, Some((failure @ (Failure::NeverAnswered | Failure::Silent), reason))) => {
+            let fallback = match failure {
+                Failure::NeverAnswered => Code::NeverAnswered,
+                _ => Code::Stalled,
+            };
+            let cause =
+                silent(evidence).map(|cause| PictureStatus { text: format!("{reason}; {}", cause.text), ..cause });
+            cause.unwrap_or_else(|| PictureStatus::new(fallback, reason))
         }
-        let starved = self.stats.is_some_and(|s| s.feedback_health.warning == Some(FeedbackWarning::NotAccepted));
-        match self.media {
-            MediaState::Flowing => self.of_packets(),
-            MediaState::Waiting if self.state == State::Starting => PictureCode::Starting,
-            _ if self.refused.is_some() => PictureCode::UnexpectedAddress,
-            MediaState::Stalled if starved => PictureCode::FeedbackNotAccepted,
-            _ if self.online == Some(false) => PictureCode::CameraOffline,
-            _ if *self.broker != BrokerStatus::Connected => PictureCode::BrokerUnreachable,
-            MediaState::Waiting => PictureCode::NeverAnswered,
-            MediaState::Stalled => PictureCode::Stalled,
-        }
+        (State::Starting | State::Active, None) => running(evidence),
+        _ => PictureStatus::new(Code::Stopped, "the stream has ended or is being stopped"),
     }
+}
 
-    fn of_packets(&self) -> PictureCode {
-        let Some(stats) = self.stats else { return PictureCode::Ok };
-        if stats.video.packets == 0 {
-            return PictureCode::NoVideo;
+/// The same for a camera without a stream.
+pub fn why_no_stream(online: Option<bool>, broker_down: Option<&str>) -> PictureStatus {
+    match (broker_down, online) {
+        (Some(reason), _) => {
+            let text = format!("no stream runs, and none can be started: the MQTT broker is not connected: {reason}");
+            PictureStatus::new(PictureCode::BrokerUnreachable, text)
         }
-        if stats.last_keyframe.is_some() {
-            return PictureCode::Ok;
+        (None, Some(false)) => {
+            let text = "no stream runs, and the camera is not connected to the MQTT broker";
+            PictureStatus::new(PictureCode::CameraOffline, text)
         }
-        match &stats.codec {
-            Some(codec) if codec.undecodable_keyframes > 0 => PictureCode::NoSps,
-            _ => PictureCode::NoKeyframe,
-        }
+        (None, _) => PictureStatus::new(PictureCode::NoStream, "no stream runs: nobody has started one"),
     }
+}
 
-    fn text(&self, code: PictureCode) -> String {
-        let reason = || self.reason.unwrap_or("no packets arrive").to_owned();
-        match code {
-            PictureCode::Ok => "the picture is there".into(),
-            PictureCode::Starting => "play is on its way to the camera".into(),
-            PictureCode::Stopped => "the stream is stopped".into(),
-            PictureCode::Failed => self.error.unwrap_or("the stream has failed").to_owned(),
-            PictureCode::CameraOffline => format!("the camera said over MQTT that it is offline; {}", reason()),
-            PictureCode::BrokerUnreachable => match self.broker {
-                BrokerStatus::Disconnected { reason: why } => {
-                    format!("the camera cannot be told anything, the MQTT broker is not connected: {why}; {}", reason())
-                }
-                BrokerStatus::Connected => reason(),
-            },
-            PictureCode::NeverAnswered | PictureCode::Stalled => reason(),
-            PictureCode::UnexpectedAddress => match self.refused {
-                Some(source) => {
-                    format!(
-                        "packets come from {source}, which cannot be told to be this camera for certain; {}",
-                        reason()
-                    )
-                }
-                None => reason(),
-            },
-            PictureCode::NoVideo => "sound arrives, but no video packets".into(),
-            PictureCode::NoKeyframe => "video arrives, but no keyframe yet".into(),
-            PictureCode::NoSps => "keyframes arrive without SPS and PPS, so nobody can decode them".into(),
-            PictureCode::FeedbackNotAccepted => FeedbackWarning::NotAccepted.to_string(),
+fn running(evidence: &Evidence<'_>) -> PictureStatus {
+    use PictureCode as Code;
+    let seconds = evidence.silence.as_secs();
+    match evidence.media {
+        Media::Flowing => flowing(evidence.stats),
+        Media::Waiting if evidence.state == State::Starting => {
+            PictureStatus::new(Code::Starting, "play is on its way to the camera")
+        }
+        Media::Waiting => silent(evidence).unwrap_or_else(|| {
+            if evidence.silence < REPLAY_AFTER {
+                let text = format!("play was sent {seconds} s ago; the camera has not sent a packet yet");
+                return PictureStatus::new(Code::WaitingForCamera, text);
+            }
+            let plays = evidence.plays;
+            let text = format!("no packet from the camera {seconds} s after play, which was sent {plays} times");
+            PictureStatus::new(Code::NeverAnswered, text)
+        }),
+        Media::Stalled(_) => silent(evidence).unwrap_or_else(|| {
+            PictureStatus::new(Code::Stalled, format!("no packet from the camera for {seconds} s; before that it sent"))
+        }),
+    }
+}
+
+/// What explains the absence of video, the surest cause first.
+fn silent(evidence: &Evidence<'_>) -> Option<PictureStatus> {
+    use PictureCode as Code;
+    // It is alive and has heard `play`.
+    if evidence.stats.is_some_and(|stats| stats.audio.bitrate > 0) {
+        return Some(no_video(evidence.stats));
+    }
+    // It sends.
+    if let Some((source, reason)) = evidence.stranger {
+        let why = match reason {
+            DropReason::Ambiguous => "more than one stream could be meant",
+            DropReason::SlotTaken => "another source that still sends has its place",
+            _ => "it cannot be told to be this camera for certain",
+        };
+        let text = format!("packets arrive from {source} and are refused: {why}");
+        return Some(PictureStatus::new(Code::UnexpectedAddress, text));
+    }
+    // With the broker away, what it said of the camera is old.
+    if let Some(reason) = evidence.broker_down {
+        let text = format!("play cannot be sent: the MQTT broker is not connected: {reason}");
+        return Some(PictureStatus::new(Code::BrokerUnreachable, text));
+    }
+    if evidence.online == Some(false) {
+        let text = "the camera is not connected to the MQTT broker: no power, or no network";
+        return Some(PictureStatus::new(Code::CameraOffline, text));
+    }
+    if !matches!(evidence.media, Media::Stalled(_)) {
+        return None;
+    }
+    if evidence.stats.and_then(|stats| stats.feedback_health.warning) == Some(FeedbackWarning::NotAccepted) {
+        return Some(PictureStatus::new(Code::FeedbackNotAccepted, FeedbackWarning::NotAccepted.to_string()));
+    }
+    let run = evidence.last_run.filter(|run| STARVED.contains(run))?;
+    let feedback = match evidence.stats.map_or(0, |stats| stats.feedback_sent) {
+        0 => "no feedback could be sent to it".to_owned(),
+        sent => format!("{sent} feedback packets were sent, but seem not to reach it"),
+    };
+    let text = format!("the camera stopped {} s after it began, as without feedback; {feedback}", run.as_secs());
+    Some(PictureStatus::new(Code::FeedbackNotAccepted, text))
+}
+
+fn no_video(stats: Option<&IngestStats>) -> PictureStatus {
+    let text = match stats {
+        Some(stats) if stats.video.packets > 0 => "sound arrives, but the video has stopped",
+        _ => "sound arrives, but no video packets",
+    };
+    PictureStatus::new(PictureCode::NoVideo, text)
+}
+
+fn flowing(stats: Option<&IngestStats>) -> PictureStatus {
+    use PictureCode as Code;
+    let Some(stats) = stats else { return PictureStatus::new(Code::Ok, "packets arrive") };
+    if stats.video.packets == 0 {
+        return no_video(Some(stats));
+    }
+    if stats.last_keyframe.is_some() {
+        return PictureStatus::new(
+            Code::Ok,
+            "video with keyframes arrives; if a viewer sees nothing, look at that viewer",
+        );
+    }
+    match &stats.codec {
+        Some(codec) if codec.undecodable_keyframes > 0 => {
+            PictureStatus::new(Code::NoSps, "keyframes arrive without SPS and PPS, so nobody can decode them")
+        }
+        _ => {
+            let (packets, asked) = (stats.video.packets, stats.plis_sent);
+            let text = format!("{packets} video packets have arrived, but no keyframe yet; {asked} were asked for");
+            PictureStatus::new(Code::NoKeyframe, text)
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::ingest::{FeedbackHealth, TrackStats};
-    use crate::media::doctor::CodecReport;
-
-    fn evidence() -> Evidence<'static> {
-        Evidence {
-            state: State::Active,
-            media: MediaState::Waiting,
-            reason: Some("waiting"),
-            error: None,
-            broker: &BrokerStatus::Connected,
-            online: Some(true),
-            stats: None,
-            refused: None,
-        }
-    }
-
-    fn code(evidence: Evidence<'_>) -> PictureCode {
-        let status = evidence.judge();
-        assert!(!status.text.is_empty());
-        status.code
-    }
-
-    fn video(packets: u64) -> IngestStats {
-        IngestStats { video: TrackStats { packets, ..Default::default() }, ..Default::default() }
-    }
-
-    #[test]
-    fn a_camera_that_sends_nothing_is_offline_unreachable_or_silent_in_this_order() {
-        assert_eq!(code(evidence()), PictureCode::NeverAnswered);
-        let down = BrokerStatus::Disconnected { reason: "refused".into() };
-        assert_eq!(code(Evidence { broker: &down, ..evidence() }), PictureCode::BrokerUnreachable);
-        assert_eq!(code(Evidence { broker: &down, online: Some(false), ..evidence() }), PictureCode::CameraOffline);
-        assert_eq!(code(Evidence { state: State::Starting, ..evidence() }), PictureCode::Starting);
-        assert_eq!(code(Evidence { media: MediaState::Stalled, ..evidence() }), PictureCode::Stalled);
-    }
-
-    #[test]
-    fn packets_from_an_unexpected_address_are_named() {
-        let refused = Some("10.0.0.9:4000".parse().unwrap());
-        let status = Evidence { refused, ..evidence() }.judge();
-        assert_eq!(status.code, PictureCode::UnexpectedAddress);
-        assert!(status.text.contains("10.0.0.9:4000"), "{}", status.text);
-    }
-
-    #[test]
-    fn packets_that_make_no_picture_say_what_is_missing() {
-        fn flowing(stats: &IngestStats) -> Evidence<'_> {
-            Evidence { media: MediaState::Flowing, stats: Some(stats), ..evidence() }
-        }
-        assert_eq!(code(flowing(&video(0))), PictureCode::NoVideo);
-        assert_eq!(code(flowing(&video(9))), PictureCode::NoKeyframe);
-        let blind = CodecReport { undecodable_keyframes: 1, ..Default::default() };
-        let no_sps = IngestStats { codec: Some(Box::new(blind)), ..video(9) };
-        assert_eq!(code(flowing(&no_sps)), PictureCode::NoSps);
-        let good = IngestStats { last_keyframe: Some(SystemTime::now()), ..video(9) };
-        assert_eq!(code(flowing(&good)), PictureCode::Ok);
-    }
-
-    #[test]
-    fn a_camera_that_stops_every_30_s_does_not_hear_us() {
-        let health = FeedbackHealth { warning: Some(FeedbackWarning::NotAccepted), ..Default::default() };
-        let stats = IngestStats { feedback_health: health, ..video(9) };
-        let stalled = Evidence { media: MediaState::Stalled, stats: Some(&stats), ..evidence() };
-        assert_eq!(code(stalled), PictureCode::FeedbackNotAccepted);
-    }
-
-    #[test]
-    fn a_failed_stream_says_why() {
-        let failed = Evidence { state: State::Error, error: Some("camera never answered play"), ..evidence() };
-        assert_eq!(
-            failed.judge(),
-            PictureStatus { code: PictureCode::Failed, text: "camera never answered play".into() }
-        );
-    }
-}
+#[path = "picture_tests.rs"]
+mod tests;

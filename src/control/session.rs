@@ -10,16 +10,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::keepalive::Keepalive;
+pub use super::watchdog::Media;
+use super::watchdog::Watchdog;
 use crate::ingest::PortPlan;
 
 /// How long `stop` may take to be acknowledged before the session counts as stopped anyway.
 pub const STOP_WAIT: Duration = Duration::from_secs(3);
-/// Silence after which `play` is sent again.
-pub const REPLAY_AFTER: Duration = Duration::from_secs(10);
-/// The gaps between further `play`s to a silent camera double up to this.
-pub const LONGEST_REPLAY_GAP: Duration = Duration::from_secs(60);
-/// A camera that reports itself several times in a row gets `play` no more often than this.
-pub const SHORTEST_REPLAY_GAP: Duration = Duration::from_secs(2);
 
 /// `state` of the API (contract §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -49,15 +45,17 @@ pub enum ActiveReason {
     Media,
 }
 
-/// Whether packets arrive.
+/// What a failed session failed of; [`Session::error`] says it in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
-    /// None so far.
-    Waiting,
-    /// They do.
-    Flowing,
-    /// They did, until then.
-    Stalled(Instant),
+pub enum Failure {
+    /// The camera ports could not be had.
+    Ports,
+    /// The broker did not take `play`.
+    NotPublished,
+    /// The camera never sent a packet.
+    NeverAnswered,
+    /// The camera sent, fell silent and stayed so.
+    Silent,
 }
 
 /// Why a session ends.
@@ -90,8 +88,8 @@ pub enum Input {
     MediaStalled(Duration),
     /// The camera has connected to the broker: it may have rebooted and forgotten the stream.
     CameraConnected,
-    /// The service has connected to the broker again.
-    BrokerBack,
+    /// The broker can be reached again.
+    BrokerConnected,
     /// So many viewers watch now.
     Viewers(usize),
     /// End the session.
@@ -143,20 +141,15 @@ pub struct Timing {
 pub struct Session {
     timing: Timing,
     state: State,
-    media: Media,
     ports: Option<PortPlan>,
-    error: Option<String>,
+    failure: Option<(Failure, String)>,
     started: Instant,
     ended: Option<Instant>,
-    /// End of the patience with a camera that has not sent anything.
-    media_deadline: Instant,
+    /// When the broker had acknowledged the first `play`.
+    acknowledged: Option<Instant>,
     stop_deadline: Option<Instant>,
     idle_since: Option<Instant>,
-    replay_at: Option<Instant>,
-    /// `play`s sent into the current silence.
-    replays: u32,
-    play_in_flight: bool,
-    last_play: Option<Instant>,
+    watchdog: Watchdog,
     plays: u64,
     publish_errors: u64,
     last_error: Option<String>,
@@ -169,18 +162,14 @@ impl Session {
         Self {
             timing,
             state: State::Starting,
-            media: Media::Waiting,
             ports: None,
-            error: None,
+            failure: None,
             started: now,
             ended: None,
-            media_deadline: now + timing.start_timeout,
+            acknowledged: None,
             stop_deadline: None,
             idle_since: Some(now),
-            replay_at: None,
-            replays: 0,
-            play_in_flight: false,
-            last_play: None,
+            watchdog: Watchdog::new(timing.start_timeout, timing.give_up_after, now),
             plays: 0,
             publish_errors: 0,
             last_error: None,
@@ -208,14 +197,13 @@ impl Session {
                     self.end(now, State::Stopped, &mut actions);
                 }
             }
-            Input::MediaFlows => {
-                self.media = Media::Flowing;
-                self.replay_at = None;
-                self.replays = 0;
+            Input::MediaFlows => self.watchdog.flows(now),
+            Input::MediaStalled(silence) => self.watchdog.stalls(now, silence),
+            Input::CameraConnected => self.watchdog.camera_connected(now),
+            Input::BrokerConnected => {
+                self.keepalive.hurry(now);
+                self.watchdog.broker_back(now);
             }
-            Input::MediaStalled(silence) => self.on_stalled(now, silence),
-            Input::CameraConnected => self.on_camera_connected(now),
-            Input::BrokerBack => self.keepalive.hurry(now),
             Input::Viewers(0) => self.idle_since = self.idle_since.or(Some(now)),
             Input::Viewers(_) => self.idle_since = None,
             Input::Stop(cause) => self.on_stop(now, cause, &mut actions),
@@ -236,8 +224,8 @@ impl Session {
         match self.state {
             State::Starting | State::Active => [
                 self.keepalive.poll_at(),
-                self.give_up_at(),
-                self.replay_at.filter(|_| self.state == State::Active && !self.play_in_flight),
+                self.watchdog.give_up_at(),
+                self.watchdog.replay_due_at().filter(|_| self.state == State::Active),
                 self.idle_deadline(),
             ]
             .into_iter()
@@ -255,7 +243,7 @@ impl Session {
 
     /// What `active` rests on; `None` in every other state.
     pub fn active_reason(&self) -> Option<ActiveReason> {
-        match (self.state, self.media) {
+        match (self.state, self.media()) {
             (State::Active, Media::Waiting) => Some(ActiveReason::PlayPublished),
             (State::Active, _) => Some(ActiveReason::Media),
             _ => None,
@@ -264,15 +252,25 @@ impl Session {
 
     /// Whether packets arrive.
     pub fn media(&self) -> Media {
-        self.media
+        self.watchdog.media()
+    }
+
+    /// What looks after the packets.
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
+    }
+
+    /// How long the camera has been waited for, from the acknowledgement of the first `play` on.
+    pub fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.acknowledged.unwrap_or(self.started))
     }
 
     /// In words what is wrong with the media of a running session.
     pub fn media_reason(&self, now: Instant) -> Option<String> {
-        match (self.state, self.media) {
+        match (self.state, self.media()) {
             (State::Starting, Media::Waiting) => Some("play is on its way to the camera".into()),
             (State::Active, Media::Waiting) => {
-                let waited = now.saturating_duration_since(self.last_play.unwrap_or(self.started)).as_secs();
+                let waited = self.waited(now).as_secs();
                 Some(format!("waiting for the camera's first RTP packet, {waited} s after play"))
             }
             (State::Starting | State::Active, Media::Stalled(since)) => {
@@ -283,9 +281,14 @@ impl Session {
         }
     }
 
-    /// Why the session failed.
+    /// Why the session failed, in words.
     pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+        self.failure.as_ref().map(|(_, reason)| reason.as_str())
+    }
+
+    /// Why the session failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.as_ref().map(|(failure, _)| *failure)
     }
 
     /// When it began.
@@ -321,18 +324,6 @@ impl Session {
         self.idle_since.filter(|_| !self.timing.idle_timeout.is_zero()).map(|since| since + self.timing.idle_timeout)
     }
 
-    /// End of the patience with a silent camera.
-    fn give_up_at(&self) -> Option<Instant> {
-        match self.media {
-            Media::Waiting => Some(self.media_deadline),
-            Media::Stalled(since) if !self.timing.give_up_after.is_zero() => {
-                // It gets its chance even if it came back at the last moment.
-                Some((since + self.timing.give_up_after).max(self.media_deadline))
-            }
-            Media::Stalled(_) | Media::Flowing => None,
-        }
-    }
-
     fn note_error(&mut self, reason: &str) {
         self.publish_errors += 1;
         self.last_error = Some(reason.to_owned());
@@ -349,28 +340,27 @@ impl Session {
             }
             Err(reason) => {
                 actions.push(Action::StartFailed(reason.clone()));
-                self.fail(now, reason, actions);
+                self.fail(now, Failure::Ports, reason, actions);
             }
         }
     }
 
     fn play(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.play_in_flight = true;
-        self.last_play = Some(now);
+        self.watchdog.play_sent(now);
         actions.push(Action::Publish(Command::Play));
     }
 
     fn on_play_done(&mut self, now: Instant, result: Result<(), String>, actions: &mut Vec<Action>) {
-        self.play_in_flight = false;
         match &result {
             Ok(()) => self.plays += 1,
             Err(reason) => self.note_error(reason),
         }
         match (self.state, result) {
             // Packets prove that the camera has heard, whatever became of the acknowledgement.
-            (State::Starting, result) if result.is_ok() || self.media != Media::Waiting => {
+            (State::Starting, result) if result.is_ok() || self.media() != Media::Waiting => {
                 self.state = State::Active;
-                self.media_deadline = now + self.timing.start_timeout;
+                self.acknowledged = Some(now);
+                self.watchdog.started(now);
                 self.keepalive.start(now);
                 actions.push(Action::Started);
             }
@@ -379,32 +369,10 @@ impl Session {
                 actions.push(Action::StartFailed(reason.clone()));
                 // The broker may have passed it on without telling us.
                 actions.push(Action::Publish(Command::Stop));
-                self.fail(now, reason, actions);
+                self.fail(now, Failure::NotPublished, reason, actions);
             }
-            (State::Active, Err(_)) if self.media != Media::Flowing => {
-                self.replay_at = Some(now + SHORTEST_REPLAY_GAP);
-            }
-            _ => {}
+            (_, result) => self.watchdog.play_done(now, result.is_ok()),
         }
-    }
-
-    fn on_stalled(&mut self, now: Instant, silence: Duration) {
-        if self.media == Media::Flowing {
-            let since = now.checked_sub(silence).unwrap_or(now);
-            self.media = Media::Stalled(since);
-            self.replay_at = Some(since + REPLAY_AFTER);
-        }
-    }
-
-    fn on_camera_connected(&mut self, now: Instant) {
-        if !self.is_running() {
-            return;
-        }
-        let at = self.last_play.map_or(now, |last| now.max(last + SHORTEST_REPLAY_GAP));
-        self.replay_at = Some(self.replay_at.map_or(at, |other| other.min(at)));
-        // It gets its chance even if it came back at the last moment.
-        let chance = self.timing.start_timeout.min(REPLAY_AFTER);
-        self.media_deadline = self.media_deadline.max(at + chance);
     }
 
     fn on_stop(&mut self, now: Instant, cause: EndCause, actions: &mut Vec<Action>) {
@@ -412,7 +380,7 @@ impl Session {
             return;
         }
         self.keepalive.stop();
-        if self.last_play.is_none() {
+        if !self.watchdog.has_played() {
             actions.push(Action::Release(cause));
             self.end(now, State::Stopped, actions);
             return;
@@ -423,8 +391,8 @@ impl Session {
         actions.push(Action::Release(cause));
     }
 
-    fn fail(&mut self, now: Instant, reason: String, actions: &mut Vec<Action>) {
-        self.error = Some(reason);
+    fn fail(&mut self, now: Instant, failure: Failure, reason: String, actions: &mut Vec<Action>) {
+        self.failure = Some((failure, reason));
         self.keepalive.stop();
         actions.push(Action::Release(EndCause::Failed));
         self.end(now, State::Error, actions);
@@ -440,7 +408,7 @@ impl Session {
         if self.state == State::Stopping && self.stop_deadline.is_some_and(|at| at <= now) {
             self.end(now, State::Stopped, actions);
         }
-        if self.is_running() && self.give_up_at().is_some_and(|at| at <= now) {
+        if self.is_running() && self.watchdog.give_up_at().is_some_and(|at| at <= now) {
             self.give_up(now, actions);
         }
         if self.is_running() && self.idle_deadline().is_some_and(|at| at <= now) {
@@ -449,13 +417,7 @@ impl Session {
         if self.state != State::Active {
             return;
         }
-        if !self.play_in_flight && self.replay_at.is_some_and(|at| at <= now) {
-            self.replay_at = None;
-            if let Media::Stalled(_) = self.media {
-                let gap = REPLAY_AFTER * 2u32.saturating_pow(self.replays);
-                self.replay_at = Some(now + gap.min(LONGEST_REPLAY_GAP));
-                self.replays = (self.replays + 1).min(8);
-            }
+        if self.watchdog.is_replay_due(now) {
             self.play(now, actions);
         }
         if let Some(count) = self.keepalive.take_due(now) {
@@ -465,24 +427,32 @@ impl Session {
 
     fn give_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let seconds = self.timing.start_timeout.as_secs();
-        let reason = match (self.state, self.ports) {
-            _ if let Media::Stalled(since) = self.media => {
+        let (failure, reason) = match (self.state, self.ports, self.media()) {
+            (_, _, Media::Stalled(since)) => {
                 let silence = now.saturating_duration_since(since).as_secs();
-                format!("camera fell silent: no RTP packet for {silence} s, although play was sent again")
+                let effort = match (self.watchdog.is_failing(), &self.last_error, self.watchdog.replays()) {
+                    (true, Some(error), _) => format!(", and play could not be sent again: {error}"),
+                    (_, _, 0) => String::new(),
+                    _ => ", although play was sent again".into(),
+                };
+                (Failure::Silent, format!("camera fell silent: no RTP packet for {silence} s{effort}"))
             }
-            (State::Active, Some(ports)) => format!(
-                "camera never answered play: no RTP packet on UDP {}/{} within {seconds} s",
-                ports.video_rtp, ports.audio_rtp
-            ),
-            _ => format!("play was not acknowledged within {seconds} s"),
+            (State::Active, Some(ports), _) => {
+                let (video, audio) = (ports.video_rtp, ports.audio_rtp);
+                let reason =
+                    format!("camera never answered play: no RTP packet on UDP {video}/{audio} within {seconds} s");
+                (Failure::NeverAnswered, reason)
+            }
+            (_, None, _) => (Failure::Ports, format!("the camera ports were not opened within {seconds} s")),
+            _ => (Failure::NotPublished, format!("play was not acknowledged within {seconds} s")),
         };
         if self.state == State::Starting {
             actions.push(Action::StartFailed(reason.clone()));
         }
-        if self.last_play.is_some() {
+        if self.watchdog.has_played() {
             actions.push(Action::Publish(Command::Stop));
         }
-        self.fail(now, reason, actions);
+        self.fail(now, failure, reason, actions);
     }
 }
 

@@ -79,7 +79,8 @@ async fn cameras_are_listed_with_what_they_said_and_their_stream() {
             "software_version",
             "stream",
             "temperature",
-            "uptime"
+            "uptime",
+            "why_no_picture"
         ]
     );
     for (key, value) in [

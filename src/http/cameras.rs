@@ -101,6 +101,7 @@ fn fields(info: &CameraInfo) -> Map<String, Value> {
     body.insert("last_activity".into(), camera.events.front().map_or(Value::Null, event));
     let stream = info.stream.map(|(stream_id, state)| json!({ "stream_id": stream_id, "state": state }));
     body.insert("stream".into(), json!(stream));
+    body.insert("why_no_picture".into(), json!(info.picture));
     body
 }
 

@@ -16,6 +16,7 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
         media_up: false,
         broker: BrokerStatus::Disconnected { reason: unavailable.to_string() },
         active_streams: 0,
+        failing_keepalives: (0, None),
         total_viewers: 0,
         cameras_known: 0,
         cameras_online: 0,
@@ -27,6 +28,8 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
     }
     if let BrokerStatus::Disconnected { reason } = &health.broker {
         reasons.push(format!("the MQTT broker is not connected: {reason}"));
+    } else if let (streams @ 1.., Some(why)) = &health.failing_keepalives {
+        reasons.push(format!("the MQTT broker does not take the keepalives of {streams} streams: {why}"));
     }
     Json(json!({
         "status": if reasons.is_empty() { "healthy" } else { "degraded" },

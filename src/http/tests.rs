@@ -216,6 +216,7 @@ async fn detail_has_the_contracts_keys_and_types_and_what_is_known_of_the_media(
             "webrtc_endpoint_id",
             "keepalive_stats",
             "manager_stats",
+            "why_no_picture",
         ],
     );
     assert_keys(

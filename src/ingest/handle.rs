@@ -49,15 +49,6 @@ pub enum OpenError {
     /// The same stream id is open already.
     #[error("the stream is open already")]
     AlreadyOpen,
-    /// Packets of the two cameras could not be told apart, and that did not change in time.
-    #[error(
-        "packets could not be told from those of camera {camera}, which has not sent all its media yet; \
-         try again when it streams or is stopped, or give streams ports of their own with MEDIA_PORT_RANGE"
-    )]
-    Ambiguous {
-        /// The other camera.
-        camera: CameraId,
-    },
     /// Ingest has stopped, or the stream was closed while it was being opened.
     #[error("the media engine has stopped")]
     Stopped,
@@ -189,7 +180,8 @@ impl IngestHandle {
     /// Expects `stream` from now on and names the ports for its SDP.
     ///
     /// Where its packets could be mistaken for those of a stream that is not fully latched, it gets ports of its
-    /// own, or waits for that stream, for [`OPEN_WAIT`](super::OPEN_WAIT) at most. Opens are served in their order.
+    /// own, or waits for that stream, for [`OPEN_WAIT`](super::OPEN_WAIT) at most; packets that could be either's are
+    /// refused after that. Opens are served in their order.
     /// Dropping the future undoes it.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Ending};
 use super::link::{ACK_TIMEOUT, LinkSettings, MAX_PAYLOAD, Message, Shared};
 use super::reason::{self, Target};
 use super::tls::Tls;
@@ -49,7 +49,7 @@ pub(super) struct Driver {
 /// How a connection, or the attempt to make one, ended.
 enum End {
     Stopped,
-    Broken { reason: String, lasted: Option<Duration> },
+    Broken { reason: String, ending: Ending },
 }
 
 impl Driver {
@@ -70,11 +70,8 @@ impl Driver {
             // Dropping the client and its event loop here is what fails every message in flight; the reason
             // is set before, so that the publishers can tell it.
             let end = self.connection().await;
-            let End::Broken { reason, lasted } = end else { break };
-            if let Some(lasted) = lasted {
-                self.backoff.connection_lasted(lasted);
-            }
-            let pause = self.backoff.next();
+            let End::Broken { reason, ending } = end else { break };
+            let pause = self.backoff.next(ending);
             tracing::debug!(broker = %self.place(), %reason, ?pause, "next attempt to reach the MQTT broker");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -99,7 +96,7 @@ impl Driver {
                     farewell(&session.client, &mut events).await;
                     return End::Stopped;
                 }
-                Step::Silent(reason) => return self.broken(reason, &session),
+                Step::Silent(reason) => return self.broken(reason, false, &session),
                 Step::Failed(error) => {
                     let target = Target {
                         host: &self.settings.host,
@@ -108,7 +105,8 @@ impl Driver {
                         was_connected: session.connected_at.is_some(),
                         timeout_s: ACK_TIMEOUT.as_secs(),
                     };
-                    return self.broken(reason::of_connection(&error, &target), &session);
+                    let refused = reason::is_refusal(&error);
+                    return self.broken(reason::of_connection(&error, &target), refused, &session);
                 }
             }
         }
@@ -199,11 +197,16 @@ impl Driver {
         self.shared.set_connected(session.client.clone());
     }
 
-    fn broken(&self, reason: String, session: &Session) -> End {
+    fn broken(&self, reason: String, refused: bool, session: &Session) -> End {
         if self.shared.set_disconnected(&reason) {
             tracing::warn!(broker = %self.place(), %reason, "not connected to the MQTT broker");
         }
-        End::Broken { reason, lasted: session.connected_at.map(|since| since.elapsed()) }
+        let ending = match session.connected_at {
+            Some(since) => Ending::Lasted(since.elapsed()),
+            None if refused => Ending::Refused,
+            None => Ending::NotReached,
+        };
+        End::Broken { reason, ending }
     }
 
     /// Never waits: while the application is behind, keepalive and acknowledgements must go on.

@@ -51,6 +51,12 @@ pub(super) fn of_connection(error: &ConnectionError, target: &Target<'_>) -> Str
     }
 }
 
+/// Whether the peer, or our check of it, said no: asking again at once will not change that.
+pub(super) fn is_refusal(error: &ConnectionError) -> bool {
+    let refused = matches!(error, ConnectionError::ConnectionRefused(_) | ConnectionError::NotConnAck(_));
+    refused || find::<TlsError>(error).is_some()
+}
+
 /// What the words are about.
 pub(super) struct Target<'a> {
     pub(super) host: &'a str,

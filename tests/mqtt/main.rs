@@ -10,6 +10,7 @@ mod camera_link;
 mod embedded;
 mod fake;
 mod link;
+mod outage;
 mod tls;
 
 use std::future::Future;

@@ -3,7 +3,10 @@ use std::time::Duration;
 use crate::control::camera::CameraContent;
 use crate::control::cameras::CameraStore;
 use crate::control::testing::{CAMERA, Call, OTHER_CAMERA, Rig, camera, settings};
-use crate::control::{CameraInfo, CameraMessage, LabelChange, LabelError, Settings, StartOptions, State, StoreInfo};
+use crate::control::{
+    CameraInfo, CameraMessage, LabelChange, LabelError, PictureCode, PictureStatus, Settings, StartOptions, State,
+    StoreInfo,
+};
 use crate::store::testing::Disk;
 
 fn named(name: &str) -> LabelChange {
@@ -119,8 +122,9 @@ async fn a_camera_that_only_streams_is_listed_while_it_does() {
     assert_eq!(rig.control.camera(camera()).await.unwrap(), None);
     let stream = rig.streaming().await;
     let listed = rig.control.cameras().await.unwrap();
+    let picture = PictureStatus { code: PictureCode::Ok, text: "packets arrive".into() };
     let expected =
-        CameraInfo { camera_id: camera(), camera: Default::default(), stream: Some((stream, State::Active)) };
+        CameraInfo { camera_id: camera(), camera: Default::default(), stream: Some((stream, State::Active)), picture };
     assert_eq!(listed, [expected]);
     rig.control.stop_stream(camera()).await.unwrap();
     assert_eq!(rig.control.cameras().await.unwrap(), []);
@@ -134,4 +138,16 @@ async fn a_name_for_one_camera_too_many_is_refused() {
     assert!(matches!(refused, LabelError::Full(_)));
     assert_eq!(refused.to_string(), "Maximum cameras (1) reached, all with a name or notes");
     assert_eq!(rig.control.cameras().await.unwrap()[0].camera_id.to_string(), CAMERA);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_camera_without_a_picture_says_why_with_and_without_a_stream() {
+    let rig = Rig::new();
+    rig.camera_connects(None).await;
+    let code = async || rig.control.camera(camera()).await.unwrap().unwrap().picture.code;
+    assert_eq!(code().await, PictureCode::NoStream);
+    rig.control.start_stream(camera(), StartOptions::default()).await.unwrap();
+    assert_eq!(code().await, PictureCode::WaitingForCamera);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(code().await, PictureCode::NeverAnswered, "the failed stream explains it");
 }

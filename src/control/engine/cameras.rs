@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::evidence::Strangers;
 use super::{Done, Engine};
 use crate::base::{CameraId, StreamId};
 use crate::control::cameras::{CameraInfo, CameraStore, LabelError, StoreInfo};
@@ -53,11 +54,12 @@ pub(super) fn restore(limit: usize, store: Option<CameraStore>) -> (Registry, Sa
 
 impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn camera_infos(&self) -> Vec<CameraInfo> {
-        let known = self.registry.cameras().map(|(id, camera)| self.info_of(id, camera.clone()));
+        let strangers = self.strangers();
+        let known = self.registry.cameras().map(|(id, camera)| self.info_of(id, camera.clone(), &strangers));
         // Streams can be started by id alone.
         let streaming = self.cameras_of.values().filter(|id| self.registry.camera(**id).is_none());
         let mut infos: Vec<CameraInfo> =
-            known.chain(streaming.map(|id| self.info_of(*id, Camera::default()))).collect();
+            known.chain(streaming.map(|id| self.info_of(*id, Camera::default(), &strangers))).collect();
         infos.sort_by_key(|info| info.camera_id);
         infos
     }
@@ -67,18 +69,19 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if camera.is_none() && self.running(id).is_none() {
             return None;
         }
-        Some(self.info_of(id, camera.unwrap_or_default()))
+        Some(self.info_of(id, camera.unwrap_or_default(), &self.strangers()))
     }
 
     pub(super) fn label_camera(&mut self, id: CameraId, change: LabelChange) -> Result<CameraInfo, LabelError> {
         let camera = self.registry.label(id, change)?;
         // Somebody typed this; what cameras say they will say again.
         self.saving.hurry();
-        Ok(self.info_of(id, camera))
+        Ok(self.info_of(id, camera, &self.strangers()))
     }
 
-    fn info_of(&self, camera_id: CameraId, camera: Camera) -> CameraInfo {
-        CameraInfo { camera_id, camera, stream: self.running(camera_id) }
+    fn info_of(&self, camera_id: CameraId, camera: Camera, strangers: &Strangers) -> CameraInfo {
+        let picture = self.camera_picture(camera_id, camera.facts.online, strangers);
+        CameraInfo { camera_id, camera, stream: self.running(camera_id), picture }
     }
 
     fn running(&self, camera: CameraId) -> Option<(StreamId, State)> {

@@ -4,6 +4,7 @@
 //! runs as a job with a deadline and comes back as a [`Done`].
 
 mod cameras;
+mod evidence;
 mod snapshot;
 mod streams;
 mod viewers;
@@ -33,6 +34,10 @@ use crate::ingest::{IngestEvent, PortPlan};
 const KEEP_FAILED: Duration = Duration::from_secs(600);
 /// Failed streams that stay readable; the oldest goes first.
 const MAX_FAILED: usize = 1_000;
+/// When the broker comes back, all cameras connect to it within this time, whether they rebooted or not.
+const CAMERAS_RETURN: Duration = Duration::from_secs(30);
+/// A camera whose last packet is not older has not just booted.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What the control task works with.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         registry,
         saving,
         jobs: JoinSet::new(),
+        broker_returned: None,
         media_up: true,
         stopping: false,
         drained: Vec::new(),
@@ -108,6 +114,8 @@ struct Engine<I, E> {
     viewers: HashMap<ViewerId, Viewer>,
     registry: Registry,
     saving: Saving,
+    /// When the broker could be reached again after an outage.
+    broker_returned: Option<Instant>,
     /// Bounded by streams (two each) and viewers (two each).
     jobs: JoinSet<Done>,
     media_up: bool,
@@ -145,8 +153,9 @@ type AddViewerResult = Result<ViewerHandle, AddViewerError>;
 
 impl<I: Ingest, E: Egress> Engine<I, E> {
     async fn run(mut self, mut inputs: Inputs, shutdown: Shutdown) {
-        let (mut cameras_open, mut ingest_open, mut egress_open) = (true, true, true);
-        let mut broker_known = true;
+        let (mut cameras_open, mut ingest_open, mut egress_open, mut broker_open) = (true, true, true, true);
+        let mut broker = self.broker.clone();
+        let mut was_connected = *broker.borrow_and_update() == BrokerStatus::Connected;
         loop {
             // Far away where nothing is due: the branch has to have some deadline.
             let deadline = self.next_deadline().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
@@ -173,9 +182,13 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     Some(message) => self.on_camera_message(message),
                     None => cameras_open = false,
                 },
-                changed = self.broker.changed(), if broker_known => match changed {
-                    Ok(()) => self.on_broker(),
-                    Err(_) => broker_known = false,
+                changed = broker.changed(), if broker_open => match changed {
+                    Ok(()) if *broker.borrow_and_update() == BrokerStatus::Connected => {
+                        self.on_broker_connected(was_connected);
+                        was_connected = true;
+                    }
+                    Ok(()) => {}
+                    Err(_) => broker_open = false,
                 },
                 () = tokio::time::sleep_until(deadline) => {}
             }
@@ -189,7 +202,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn on_request(&mut self, request: Request) {
         // A caller that has gone away does not want the answer.
         match request {
-            Request::Start { camera, options, reply } => self.start_stream(camera, options, reply),
+            Request::Start { camera, options, join, reply } => self.start_stream(camera, options, join, reply),
             Request::Stop { camera, reply } => self.stop_stream(camera, reply),
             Request::StopAll { reason, reply } => {
                 self.saving.hurry();
@@ -259,6 +272,16 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
     }
 
+    /// What could not be said meanwhile is said now, not at its next turn.
+    fn on_broker_connected(&mut self, again: bool) {
+        if again {
+            self.broker_returned = Some(Instant::now());
+        }
+        for stream in self.cameras_of.keys().copied().collect::<Vec<_>>() {
+            self.input(stream, Input::BrokerConnected);
+        }
+    }
+
     fn on_camera_message(&mut self, message: CameraMessage) {
         let camera = message.camera;
         let change = self.registry.note(message, SystemTime::now());
@@ -268,21 +291,23 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if let Some(ip) = self.source_ip(change.new_ip) {
             self.ingest.expect_source(stream, ip);
         }
-        if change.connected {
+        if change.connected && self.only_reconnected(stream) {
+            tracing::debug!(%camera, %stream, "camera has connected to the broker again and still sends");
+        } else if change.connected {
             tracing::info!(%camera, %stream, "camera has connected to the broker; sending play again");
             self.input(stream, Input::CameraConnected);
         }
     }
 
-    /// Keepalives that could not be published do not wait for their next turn.
-    fn on_broker(&mut self) {
-        if *self.broker.borrow_and_update() != BrokerStatus::Connected {
-            return;
-        }
-        let open: Vec<StreamId> = self.cameras_of.keys().copied().collect();
-        for stream in open {
-            self.input(stream, Input::BrokerBack);
-        }
+    /// Whether a camera that reports itself only found its way back to a broker that had been away: `play` would
+    /// interrupt a stream that runs.
+    fn only_reconnected(&self, stream: StreamId) -> bool {
+        self.broker_returned.is_some_and(|at| at.elapsed() <= CAMERAS_RETURN)
+            && self
+                .ingest
+                .stats(stream)
+                .and_then(|stats| SystemTime::now().duration_since(stats.last_packet?).ok())
+                .is_some_and(|age| age <= FRESH)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -321,5 +346,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod demand_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+mod watchdog_tests;

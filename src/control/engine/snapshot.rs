@@ -1,21 +1,16 @@
 //! Copies of the control task's state for its callers.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::Engine;
+use super::evidence::Strangers;
 use super::streams::Stream;
-use crate::base::{CameraId, StreamId};
+use crate::base::CameraId;
 use crate::control::info::{
     Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo,
 };
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::Evidence;
 use crate::control::session::{Media, State};
-
-/// A source that was refused longer ago explains nothing any more.
-const REFUSED_LATELY: Duration = Duration::from_secs(10);
 
 /// The wall-clock time of a past moment, by today's clock.
 fn wall_clock(at: Instant) -> SystemTime {
@@ -31,36 +26,24 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn stream_infos(&self) -> Vec<StreamInfo> {
         let mut cameras: Vec<CameraId> = self.cameras_of.values().copied().collect();
         cameras.sort_unstable();
-        let refused = self.recently_refused();
-        cameras.into_iter().filter_map(|camera| self.stream_info_with(camera, &refused)).collect()
+        let strangers = self.strangers();
+        cameras.into_iter().filter_map(|camera| self.stream_info(camera, &strangers)).collect()
     }
 
     pub(super) fn stream_detail(&self, camera: CameraId) -> Option<(StreamInfo, Vec<ViewerInfo>)> {
-        self.stream_info(camera).map(|info| (info, self.viewer_infos(Some(camera))))
+        self.stream_info(camera, &self.strangers()).map(|info| (info, self.viewer_infos(Some(camera))))
     }
 
-    pub(super) fn stream_info(&self, camera: CameraId) -> Option<StreamInfo> {
-        self.stream_info_with(camera, &self.recently_refused())
-    }
-
-    fn stream_info_with(&self, camera: CameraId, refused: &HashMap<StreamId, SocketAddr>) -> Option<StreamInfo> {
+    pub(super) fn stream_info(&self, camera: CameraId, strangers: &Strangers) -> Option<StreamInfo> {
         let stream = self.streams.get(&camera)?;
         let session = &stream.session;
         let end = session.ended().unwrap_or_else(now);
         let viewer_count = self.viewers.values().filter(|v| v.accepted && v.stream == stream.id).count();
         let media = self.media_info(stream);
-        let facts = self.registry.get(camera);
-        let evidence = Evidence {
-            state: session.state(),
-            media: media.state,
-            reason: media.reason.as_deref(),
-            error: session.error(),
-            broker: &self.broker.borrow(),
-            online: facts.and_then(|facts| facts.online),
-            stats: media.stats.as_ref(),
-            refused: refused.get(&stream.id).copied(),
+        let picture = match &stream.last_picture {
+            Some(picture) => picture.clone(),
+            None => self.why_no_picture(stream, media.stats.as_ref(), strangers, end),
         };
-        let picture = evidence.judge();
         Some(StreamInfo {
             camera_id: camera,
             session_id: stream.session_id(),
@@ -74,7 +57,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             keepalive: keepalive_info(stream, end),
             manager: manager_info(stream),
             media,
-            camera: facts.cloned(),
+            camera: self.registry.get(camera).cloned(),
             picture,
         })
     }
@@ -100,7 +83,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     pub(super) fn health(&self) -> Health {
         let runs = |stream: &&Stream| matches!(stream.session.state(), State::Starting | State::Active);
+        let mut failing = self.streams.values().map(|stream| stream.session.keepalive()).filter(|k| k.is_failing());
+        let first = failing.next();
+        let failing_keepalives = (
+            usize::from(first.is_some()) + failing.count(),
+            first.and_then(|keepalive| keepalive.last_error()).map(str::to_owned),
+        );
         Health {
+            failing_keepalives,
             media_up: self.media_up,
             broker: self.broker.borrow().clone(),
             active_streams: self.streams.values().filter(runs).count(),
@@ -116,14 +106,6 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let refused = self.ingest.refused_sources().into_iter();
         let refused = refused.map(|source| (source.nearest.and_then(camera), source)).collect();
         Sources { refused, dropped: self.ingest.dropped() }
-    }
-
-    /// Sources whose packets are being refused now, by the stream that they come nearest to.
-    fn recently_refused(&self) -> HashMap<StreamId, SocketAddr> {
-        let now = SystemTime::now();
-        let recent = |seen: SystemTime| now.duration_since(seen).is_ok_and(|ago| ago < REFUSED_LATELY);
-        let refused = self.ingest.refused_sources().into_iter().filter(|source| recent(source.last_seen));
-        refused.filter_map(|source| Some((source.nearest?, source.source))).collect()
     }
 
     fn media_info(&self, stream: &Stream) -> MediaInfo {

@@ -13,6 +13,7 @@ use crate::control::camera::{CameraCommand, CommandKind};
 use crate::control::handle::{Reply, StartError, StartOptions, Started, StopError, Unavailable};
 use crate::control::info::StreamInfo;
 use crate::control::media_io::{Egress, Ingest};
+use crate::control::picture::PictureStatus;
 use crate::control::play::{Envelope, PlaySdp, random_cname};
 use crate::control::session::{Action, Command, EndCause, Input, Session, State};
 use crate::control::settings::BrokerStatus;
@@ -37,6 +38,8 @@ pub(super) struct Stream {
     pub(super) stop_attempts: u64,
     /// Figures at the end, when the ingest has forgotten the stream.
     pub(super) last_stats: Option<IngestStats>,
+    /// What was the matter when it failed; later the evidence is gone.
+    pub(super) last_picture: Option<PictureStatus>,
     /// When a failed stream stops being readable.
     pub(super) forget_at: Option<std::time::Instant>,
     bitrate_range: (u64, u64),
@@ -44,7 +47,7 @@ pub(super) struct Stream {
     cname: String,
     ports: Option<PortPlan>,
     released: bool,
-    start_waiters: Vec<(Reply<Result<Started, StartError>>, bool)>,
+    start_waiters: Vec<StartWaiter>,
     stop_waiters: Vec<Reply<Result<StreamInfo, StopError>>>,
     /// A start that waits for the end of this stream: the camera must hear `stop` before `play`.
     next: Option<NextStart>,
@@ -53,8 +56,12 @@ pub(super) struct Stream {
 struct NextStart {
     stream: StreamId,
     options: StartOptions,
-    reply: Reply<Result<Started, StartError>>,
+    /// Who asked for it, and who joined.
+    waiters: Vec<StartWaiter>,
 }
+
+/// Who waits for a start, and whether somebody else had asked for it before.
+type StartWaiter = (Reply<Result<Started, StartError>>, bool);
 
 impl Stream {
     /// Whether ingest and egress know it.
@@ -88,10 +95,12 @@ impl Stream {
 }
 
 impl<I: Ingest, E: Egress> Engine<I, E> {
+    /// With `join`, or where starts are idempotent, a stream that starts or runs is the answer.
     pub(super) fn start_stream(
         &mut self,
         camera: CameraId,
         options: StartOptions,
+        join: bool,
         reply: Reply<Result<Started, StartError>>,
     ) {
         if self.stopping {
@@ -101,42 +110,41 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             return drop(reply.send(Err(error)));
         }
         if let Some(stream) = self.streams.get_mut(&camera) {
-            stream.start_attempts += 1;
-            match stream.session.state() {
-                State::Starting if self.settings.start_idempotent && stream.start_waiters.len() < MAX_WAITERS => {
+            // A viewer that finds its stream running asks for nothing.
+            stream.start_attempts += u64::from(!join);
+            let join = join || self.settings.start_idempotent;
+            match (stream.session.state(), &mut stream.next) {
+                (State::Starting, _) if join && stream.start_waiters.len() < MAX_WAITERS => {
                     return stream.start_waiters.push((reply, true));
                 }
-                State::Active if self.settings.start_idempotent => return drop(reply.send(Ok(stream.started(true)))),
-                State::Stopping if stream.next.is_none() => {
-                    stream.next = Some(NextStart { stream: StreamId::random(), options, reply });
+                (State::Active, _) if join => return drop(reply.send(Ok(stream.started(true)))),
+                (State::Stopping, Some(next)) if join && next.waiters.len() < MAX_WAITERS => {
+                    return next.waiters.push((reply, true));
+                }
+                (State::Stopping, next @ None) => {
+                    *next = Some(NextStart { stream: StreamId::random(), options, waiters: vec![(reply, false)] });
                     return;
                 }
-                State::Starting | State::Active | State::Stopping => {
+                (State::Starting | State::Active | State::Stopping, _) => {
                     return drop(reply.send(Err(stream.already_active())));
                 }
-                State::Idle | State::Error | State::Stopped => {}
+                (State::Idle | State::Error | State::Stopped, _) => {}
             }
         }
-        self.begin(camera, StreamId::random(), options, reply);
+        self.begin(camera, StreamId::random(), options, vec![(reply, false)]);
     }
 
-    fn begin(
-        &mut self,
-        camera: CameraId,
-        id: StreamId,
-        options: StartOptions,
-        reply: Reply<Result<Started, StartError>>,
-    ) {
+    fn begin(&mut self, camera: CameraId, id: StreamId, options: StartOptions, waiters: Vec<StartWaiter>) {
         if self.cameras_of.len() >= self.settings.max_streams {
-            return drop(reply.send(Err(StartError::TooMany(self.settings.max_streams))));
+            return answer_all(waiters, &StartError::TooMany(self.settings.max_streams));
         }
         let broker = self.broker.borrow().clone();
         if let BrokerStatus::Disconnected { reason } = broker {
-            return drop(reply.send(Err(StartError::Failed(format!("MQTT broker is not connected: {reason}")))));
+            return answer_all(waiters, &StartError::Failed(format!("MQTT broker is not connected: {reason}")));
         }
         let bitrate_range = match self.bitrate_range(&options) {
             Ok(range) => range,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => return answer_all(waiters, &error),
         };
         let stream = Stream {
             camera,
@@ -147,13 +155,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             start_attempts: 1,
             stop_attempts: 0,
             last_stats: None,
+            last_picture: None,
             forget_at: None,
             bitrate_range,
             client_ip: options.client_ip,
             cname: random_cname(),
             ports: None,
             released: false,
-            start_waiters: vec![(reply, false)],
+            start_waiters: waiters,
             stop_waiters: Vec::new(),
             next: None,
         };
@@ -210,7 +219,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         stream.stop_attempts += 1;
         stream.stop_waiters.push(reply);
         if let Some(next) = stream.next.take() {
-            drop(next.reply.send(Err(StartError::StoppedMeanwhile)));
+            answer_all(next.waiters, &StartError::StoppedMeanwhile);
         }
         let id = stream.id;
         self.input(id, Input::Stop(EndCause::Requested));
@@ -297,15 +306,19 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     fn on_start_failed(&mut self, camera: CameraId, reason: &str) {
         let Some(stream) = self.streams.get_mut(&camera) else { return };
-        for (reply, _) in std::mem::take(&mut stream.start_waiters) {
-            drop(reply.send(Err(StartError::Failed(reason.to_owned()))));
-        }
+        answer_all(std::mem::take(&mut stream.start_waiters), &StartError::Failed(reason.to_owned()));
     }
 
     pub(super) fn release(&mut self, camera: CameraId, cause: &EndCause) {
-        let Some(stream) = self.streams.get_mut(&camera) else { return };
+        let Some(stream) = self.streams.get(&camera) else { return };
         let id = stream.id;
-        stream.last_stats = self.ingest.stats(id);
+        let stats = self.ingest.stats(id);
+        let now = Instant::now().into_std();
+        let failed = *cause == EndCause::Failed;
+        let picture = failed.then(|| self.why_no_picture(stream, stats.as_ref(), &self.strangers(), now));
+        let Some(stream) = self.streams.get_mut(&camera) else { return };
+        stream.last_stats = stats;
+        stream.last_picture = picture;
         stream.released = true;
         let reason = match cause {
             EndCause::Shutdown => CloseReason::Shutdown,
@@ -320,7 +333,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if let Some(stream) = self.streams.get_mut(&camera) {
             stream.ended_at = Some(SystemTime::now());
         }
-        let info = self.stream_info(camera);
+        let info = self.stream_info(camera, &self.strangers());
         let (Some(stream), Some(info)) = (self.streams.get_mut(&camera), info) else { return };
         self.cameras_of.remove(&stream.id);
         let state = stream.session.state();
@@ -329,9 +342,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         for reply in std::mem::take(&mut stream.stop_waiters) {
             drop(reply.send(Ok(info.clone())));
         }
-        for (reply, _) in std::mem::take(&mut stream.start_waiters) {
-            drop(reply.send(Err(StartError::StoppedMeanwhile)));
-        }
+        answer_all(std::mem::take(&mut stream.start_waiters), &StartError::StoppedMeanwhile);
         let next = stream.next.take();
         if state == State::Error {
             stream.forget_at = stream.session.ended().map(|ended| ended + KEEP_FAILED);
@@ -340,8 +351,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             self.streams.remove(&camera);
         }
         match next {
-            Some(next) if self.stopping => drop(next.reply.send(Err(Unavailable::Stopped.into()))),
-            Some(next) => self.begin(camera, next.stream, next.options, next.reply),
+            Some(next) if self.stopping => answer_all(next.waiters, &Unavailable::Stopped.into()),
+            Some(next) => self.begin(camera, next.stream, next.options, next.waiters),
             None => {}
         }
         self.reply_if_drained();
@@ -380,5 +391,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let max = max.unwrap_or(highest).clamp(lowest, highest);
         let min = min.unwrap_or(lowest).clamp(lowest, max);
         Ok((u64::from(min) * 1000, u64::from(max) * 1000))
+    }
+}
+
+/// A caller that has gone away does not want the answer.
+fn answer_all(waiters: Vec<StartWaiter>, error: &StartError) {
+    for (reply, _) in waiters {
+        drop(reply.send(Err(error.clone())));
     }
 }

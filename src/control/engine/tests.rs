@@ -8,7 +8,7 @@ use crate::control::{
 };
 use crate::egress::CloseReason;
 
-fn seconds(s: u64) -> Duration {
+pub(super) fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
@@ -16,12 +16,12 @@ async fn viewer(rig: &Rig, stream: StreamId) -> ViewerHandle {
     rig.add_viewer(stream).await.unwrap()
 }
 
-async fn state(rig: &Rig) -> Option<State> {
+pub(super) async fn state(rig: &Rig) -> Option<State> {
     rig.control.stream(camera()).await.unwrap().map(|(info, _)| info.state)
 }
 
 /// Waits on virtual time until `done`.
-async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     for _ in 0..10_000 {
         if done().await {
             return;
@@ -46,19 +46,6 @@ async fn a_start_opens_egress_and_ingest_before_play_and_sends_a_keepalive_after
     for (_, payload) in rig.world.published() {
         assert_eq!(payload["streamId"], stream.to_string());
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_broker_that_is_back_gets_a_keepalive_at_once() {
-    let rig = Rig::new();
-    rig.control.start_stream(camera(), StartOptions::default()).await.unwrap();
-    until("the first keepalive", async || rig.world.count(CommandKind::Keepalive) == 1).await;
-    rig.broker_status.send_replace(crate::control::BrokerStatus::Disconnected { reason: "gone".to_owned() });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(rig.world.count(CommandKind::Keepalive), 1);
-    rig.broker_status.send_replace(crate::control::BrokerStatus::Connected);
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(rig.world.count(CommandKind::Keepalive), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,29 +354,6 @@ async fn a_viewer_takes_the_place_of_the_one_it_replaces_only_if_it_is_accepted(
 }
 
 #[tokio::test(start_paused = true)]
-async fn viewers_start_a_stream_on_demand_and_two_at_once_start_one() {
-    let rig = Rig::with(Settings { start_on_demand: true, ..settings() });
-    let (one, two) = tokio::join!(rig.add_viewer("stale"), rig.add_viewer("auto"));
-    let (one, two) = (one.unwrap(), two.unwrap());
-    assert_eq!(one.stream_id, two.stream_id);
-    assert_eq!(rig.world.count(CommandKind::Play), 1);
-    assert_eq!(state(&rig).await, Some(State::Active));
-    assert_eq!(rig.control.stream(camera()).await.unwrap().unwrap().0.viewer_count, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_cannot_be_started_on_demand_refuses_the_viewer_with_the_reason() {
-    let rig = Rig::with(Settings { start_on_demand: true, ..settings() });
-    rig.broker_status.send_replace(BrokerStatus::Disconnected { reason: "connection refused".into() });
-    let error = rig.add_viewer("auto").await.unwrap_err();
-    assert_eq!(error.to_string(), "MQTT broker is not connected: connection refused");
-    let off = Rig::new();
-    let error = off.add_viewer("auto").await.unwrap_err();
-    assert!(matches!(error, AddViewerError::NoStream(_)), "{error}");
-    assert_eq!(off.world.count(CommandKind::Play), 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn dropping_the_handle_removes_the_viewer_at_the_egress() {
     let rig = Rig::new();
     let stream = rig.streaming().await;
@@ -503,6 +467,7 @@ async fn health_counts_and_names_what_is_wrong() {
             media_up: true,
             broker: BrokerStatus::Disconnected { reason: "connection refused".into() },
             active_streams: 1,
+            failing_keepalives: (0, None),
             total_viewers: 1,
             cameras_known: 1,
             cameras_online: 1,

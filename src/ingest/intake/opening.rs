@@ -11,8 +11,9 @@ use crate::base::StreamId;
 use crate::ingest::handle::{OpenError, OpenStream};
 use crate::media::latch::{Entrance, Expect};
 
-/// How long an open waits at most. The answer to the caller has to be ready within 9.5 s.
-pub const OPEN_WAIT: Duration = Duration::from_secs(7);
+/// How long an open waits at most: a camera's first packet and the grace of its sound are over by then. A camera
+/// that never answers must not keep others from being asked to play.
+pub const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// How often waiting opens are looked at: silence and graces end without a packet.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -60,7 +61,8 @@ impl Intake {
         self.next_admission = None;
     }
 
-    /// Opens what can be opened now, and gives up what has waited too long.
+    /// Opens what can be opened now, and what has waited long enough: the latch goes on to refuse packets that
+    /// could be another stream's, so an early open costs a picture for a while, never a wrong one.
     pub(super) fn admit(&mut self, now: Instant) {
         let mut ahead: Vec<Expect> = Vec::new();
         for opening in std::mem::take(&mut self.opening) {
@@ -69,14 +71,12 @@ impl Intake {
             }
             let expect = expectation(&opening.open, Entrance::Shared);
             let waits_for = ahead.iter().find(|other| alike(other, &expect)).map(|other| other.camera);
-            let Some(camera) = waits_for.or_else(|| self.latch.conflict(&expect, now)) else {
+            if waits_for.or_else(|| self.latch.conflict(&expect, now)).is_none() {
                 self.grant(opening, Entrance::Shared, now);
-                continue;
-            };
-            if let Some(index) = self.pool.take(now) {
+            } else if let Some(index) = self.pool.take(now) {
                 self.grant(opening, Entrance::Own(index), now);
             } else if now >= opening.deadline {
-                let _ = opening.reply.send(Err(OpenError::Ambiguous { camera }));
+                self.grant(opening, Entrance::Shared, now);
             } else {
                 ahead.push(expect);
                 self.opening.push_back(opening);

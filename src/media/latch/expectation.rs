@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
-    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, Key, MEMORY, PIN_LIFE, RELATCH_SILENCE,
-    RTCP_SILENCE, Slot, Unlatched,
+    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
+    RELATCH_SILENCE, RTCP_SILENCE, Slot, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::MediaKind;
@@ -45,6 +45,9 @@ pub(super) enum Standing {
     Near,
     /// It may claim it, because nothing is known that speaks against it.
     Far,
+    /// It may claim it if nobody else could: its camera was announced elsewhere and has not been heard there,
+    /// as is the case behind a NAT that the camera does not know of.
+    Distant,
     /// It may be its camera's, but must not claim it. `near`: because of the IP. `soon`: the stream's own
     /// source is alive and will rule it out when it is heard next.
     Rival { near: bool, soon: bool },
@@ -69,6 +72,8 @@ enum Relation {
     Open,
     /// Another one than before. Whether the camera has moved is not known: nothing was announced.
     Moved,
+    /// Another one than the announced one, from which nothing came so far.
+    Elsewhere,
     /// Another one than the known one.
     Foreign,
 }
@@ -149,6 +154,10 @@ impl Expectation {
         };
         match self.relation(ip, now) {
             Relation::Foreign => Standing::No(None),
+            Relation::Elsewhere if slot == Slot::Rtcp => Standing::No(None),
+            Relation::Elsewhere if stranger.first < self.opened && !own => Standing::No(Some(Unlatched::Earlier)),
+            Relation::Elsewhere if now < stranger.first + HINT_PATIENCE => Standing::No(Some(Unlatched::Unconfirmed)),
+            Relation::Elsewhere => Standing::Distant,
             Relation::Moved => self.ruled_out_by(SLOTS, stranger, false, ip, now),
             Relation::Open if stranger.first < self.opened && !own => Standing::No(Some(Unlatched::Earlier)),
             // A camera's RTCP says nothing about itself: only a stream with media can own it.
@@ -275,6 +284,7 @@ impl Expectation {
         let announced = self.announced.map(|(ip, _)| ip);
         match self.silent_ips().chain(announced).any(|known| known == ip) {
             true => Relation::Same,
+            false if announced.is_some() && self.silent_ips().next().is_none() => Relation::Elsewhere,
             false if announced.is_some() => Relation::Foreign,
             false if self.silent_ips().next().is_some() => Relation::Moved,
             false => Relation::Open,

@@ -9,7 +9,8 @@
 //! 2. An unknown address may claim a slot that is free, or whose holder fell silent before the address was
 //!    first seen, of a stream that expects it: its IP is that of the stream's other media, of its earlier
 //!    sources, or the announced one. A stream of which no address is known takes a source from anywhere, if
-//!    it was first seen after the stream was opened and nobody else is nearer.
+//!    it was first seen after the stream was opened and nobody else is nearer. So does, after [`HINT_PATIENCE`],
+//!    a stream whose announced address is silent, if nobody else could be meant at all.
 //! 3. Every other stream whose camera could be behind that address too is a rival. A rival is ruled out when
 //!    its own source went on sending after the new one had appeared. While one is left, the claim waits.
 //! 4. Between rivals, clues decide only if they fit exactly one: the CNAME of the SDP, or the media clock.
@@ -50,6 +51,9 @@ pub const AUDIO_GRACE: Duration = Duration::from_secs(3);
 /// A rival is ruled out when its own source was heard this long after the new one appeared: packets of a
 /// source that has moved do not arrive later than that.
 pub const CONFIRM: Duration = Duration::from_millis(500);
+/// A camera may send from another address than the announced one (a NAT that it does not know of). Nothing must
+/// have come from the announced one meanwhile, and nobody else may be expected.
+pub const HINT_PATIENCE: Duration = Duration::from_secs(1);
 /// What was a camera's source is no other camera's until it was silent for this long.
 pub const MEMORY: Duration = Duration::from_secs(10);
 /// A stream that was closed unlatched stays a rival for this long: its camera may answer the play late.
@@ -277,8 +281,6 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         self.streams.values().chain(ghosts).find(|other| other.conflicts_with(expect, now)).map(|other| other.camera)
     }
 
-    /// A pinned source that was silent for longer has to be claimed again. NATs keep a mapping for 30 s at least.
-    pub const PIN_LIFE: Duration = Duration::from_secs(20);
     /// Sources remembered that belong to nobody.
     pub fn strangers(&self) -> usize {
         self.strangers.len()
@@ -326,6 +328,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
 struct Field<'a, K> {
     near: Vec<(K, &'a Expectation)>,
     far: Vec<(K, &'a Expectation)>,
+    distant: Vec<(K, &'a Expectation)>,
     near_rivals: Vec<(&'a Expectation, bool)>,
     far_rivals: Vec<(&'a Expectation, bool)>,
     refused: Option<Refusal<K>>,
@@ -338,8 +341,8 @@ impl<K> Default for Field<'_, K> {
     fn default() -> Self {
         let (near_rivals, far_rivals) = (Vec::new(), Vec::new());
         let (refused, nearest, doubtful) = (None, None, false);
-        let (near, far) = (Vec::new(), Vec::new());
-        Self { near, far, near_rivals, far_rivals, refused, nearest, doubtful }
+        let (near, far, distant) = (Vec::new(), Vec::new(), Vec::new());
+        Self { near, far, distant, near_rivals, far_rivals, refused, nearest, doubtful }
     }
 }
 
@@ -348,6 +351,7 @@ impl<'a, K: Copy + Eq> Field<'a, K> {
         match (standing, stream) {
             (Standing::Near, Some(stream)) => self.near.push((stream, expectation)),
             (Standing::Far, Some(stream)) => self.far.push((stream, expectation)),
+            (Standing::Distant, Some(stream)) => self.distant.push((stream, expectation)),
             (Standing::Rival { near: true, soon }, _) => {
                 self.near_rivals.push((expectation, soon));
                 self.nearest = stream;
@@ -365,7 +369,7 @@ impl<'a, K: Copy + Eq> Field<'a, K> {
         let mut rivals = std::mem::take(&mut self.near_rivals);
         let claims = if self.near.is_empty() {
             rivals.append(&mut self.far_rivals);
-            self.far
+            if self.far.is_empty() && rivals.is_empty() { self.distant } else { self.far }
         } else {
             // A stream of which nothing is known may be behind that address as well.
             rivals.extend(self.far.iter().map(|(_, expectation)| (*expectation, false)));

@@ -94,6 +94,42 @@ fn a_lone_pending_stream_takes_the_first_source_from_anywhere_with_sound_and_rep
 }
 
 #[test]
+fn a_camera_behind_a_nat_that_it_does_not_know_of_is_taken_when_nobody_else_can_be_meant() {
+    let mut s = Scene::new();
+    s.open(1, Some("192.168.77.5"));
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Unconfirmed));
+    s.run(1_100 * MS, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    assert_eq!(s.packet("10.0.0.5:4002", Slot::Audio), Ok(1));
+    assert_eq!(s.packet("10.0.0.5:4001", Slot::Rtcp), Ok(1));
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("192.168.77.5:4000"), Err(Unlatched::Unexpected), "the source that was taken lives");
+}
+
+#[test]
+fn the_announced_address_wins_over_one_that_only_could_be() {
+    let mut s = Scene::new();
+    s.open(1, Some("192.168.77.5"));
+    s.run(500 * MS, &["10.0.0.9:4000"]);
+    assert_eq!(s.video("192.168.77.5:4000"), Ok(1));
+    s.run(3 * SECOND, &["10.0.0.9:4000", "192.168.77.5:4000"]);
+    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Unexpected));
+}
+
+#[test]
+fn of_two_cameras_that_were_announced_elsewhere_none_is_guessed_and_an_unknown_one_goes_first() {
+    let mut s = Scene::new();
+    s.open(1, Some("192.168.77.5"));
+    s.open(2, Some("192.168.77.6"));
+    s.run(3 * SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Ambiguous));
+    let mut s = Scene::new();
+    s.open(1, Some("192.168.77.5"));
+    s.open(2, None);
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(2));
+}
+
+#[test]
 fn nobody_expects_a_stranger() {
     let mut s = Scene::new();
     assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Unexpected));
