@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use honeycast::sim::Fault;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -55,19 +56,17 @@ impl Storm {
         for camera in &cameras {
             until("all cameras are connected", async || camera.report().mqtt_connected).await;
         }
-        for camera in &mut cameras {
-            site.start(camera).await;
-        }
+        // All in the same second.
+        join_all(cameras.iter_mut().map(|camera| site.start(camera))).await;
         let ready = begun.elapsed();
         let events = self.strike(&site, &mut cameras).await;
         let calm = Instant::now();
-        for camera in cameras.iter_mut().filter(|camera| camera.stream.is_none()) {
-            site.start(camera).await;
-        }
-        futures_util::future::join_all(cameras.iter().map(|camera| camera.shows(PICTURES))).await;
+        let idle = cameras.iter_mut().filter(|camera| camera.stream.is_none());
+        join_all(idle.map(|camera| site.start(camera))).await;
+        join_all(cameras.iter().map(|camera| camera.shows(PICTURES))).await;
         for camera in &cameras {
             until("the stream is active", async || {
-                let detail = site.detail(camera);
+                let detail = site.detail(camera).await;
                 detail["stream"]["state"] == "active" && detail["stream"]["media"]["state"] == "flowing"
             })
             .await;
@@ -106,7 +105,7 @@ impl Storm {
             let camera = &mut cameras[at];
             match rng.random_range(0..10) {
                 0..3 if camera.stream.is_some() => {
-                    site.stop(camera);
+                    site.stop(camera).await;
                     events.stops += 1;
                 }
                 0..3 => {}

@@ -28,7 +28,7 @@ async fn goes_on(site: Site, camera: Camera) {
     camera.shows(PICTURES).await;
     camera.was_alone();
     camera.was_continuous();
-    let detail = site.detail(&camera);
+    let detail = site.detail(&camera).await;
     assert_eq!(detail["stream"]["stream_id"].as_str(), camera.stream.as_deref());
     site.end().await;
 }
@@ -44,10 +44,10 @@ async fn after_a_reboot_the_viewers_numbering_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_whose_nat_forgets_goes_on_from_other_ports() {
     let (site, camera) = watched(|_| {}).await;
-    let before = site.detail(&camera)["stream"]["media"]["sources"]["video"].clone();
+    let before = site.detail(&camera).await["stream"]["media"]["sources"]["video"].clone();
     camera.sim.suffer(Fault::Rebind);
     camera.shows(PICTURES).await;
-    let after = site.detail(&camera)["stream"]["media"]["sources"]["video"].clone();
+    let after = site.detail(&camera).await["stream"]["media"]["sources"]["video"].clone();
     assert!(before.is_string() && after.is_string() && before != after, "{before} {after}");
     camera.was_alone();
     camera.went_forward();
@@ -62,7 +62,7 @@ async fn a_camera_with_a_new_address_goes_on_from_there() {
     let (site, camera) = watched(|_| {}).await;
     camera.sim.suffer(Fault::Move(address(99)));
     camera.shows(PICTURES).await;
-    let after = site.detail(&camera)["stream"]["media"]["sources"]["video"].clone();
+    let after = site.detail(&camera).await["stream"]["media"]["sources"]["video"].clone();
     assert!(after.as_str().unwrap().starts_with(&format!("{}:", address(99))), "{after}");
     camera.was_alone();
     camera.went_forward();
@@ -162,7 +162,7 @@ async fn while_the_broker_restarts_twenty_streams_lose_nothing_and_keepalives_ar
     }
     all_show(&cameras).await;
     broker.kill();
-    until("the service has noticed", async || site.call("GET", "/health").1["status"] == "degraded").await;
+    until("the service has noticed", async || site.call("GET", "/health").await.1["status"] == "degraded").await;
     all_show(&cameras).await;
     tokio::task::block_in_place(|| broker.restart());
     let back = SystemTime::now();
@@ -190,7 +190,7 @@ async fn all_show(cameras: &[Camera]) {
 /// When the broker took a camera's first keepalive after `back`: looks more often than there are keepalives.
 async fn first_keepalive(site: &Site, camera: &Camera, back: SystemTime) -> SystemTime {
     loop {
-        let detail = site.detail(camera);
+        let detail = site.detail(camera).await;
         let last = detail["stream"]["keepalive_stats"]["last_success"].as_str();
         let last = last.map(|text| text.parse::<jiff::Timestamp>().unwrap().as_microsecond());
         let last = last.map(|micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros.try_into().unwrap()));

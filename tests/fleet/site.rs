@@ -18,7 +18,7 @@ const FIRST: &str = "00000001F1FA4C6CAEBA3E2FD85EFEBF";
 const COALESCE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Site {
-    pub(crate) service: Service,
+    service: Arc<Service>,
     shutdown: Shutdown,
     broker: (String, u16),
 }
@@ -29,7 +29,7 @@ impl Site {
         let service = start(env);
         let (host, port) = service.address("mqtt").rsplit_once(':').unwrap();
         let broker = (host.to_owned(), port.parse().unwrap());
-        Self { service, shutdown: Shutdown::new(), broker }
+        Self { service: Arc::new(service), shutdown: Shutdown::new(), broker }
     }
 
     /// With a broker of its own.
@@ -41,7 +41,7 @@ impl Site {
             ("EMQX_BROKER_PORT", &text),
             ("EMQX_USE_TLS", "false"),
         ]);
-        Self { service, shutdown: Shutdown::new(), broker: ("127.0.0.1".to_owned(), port) }
+        Self { service: Arc::new(service), shutdown: Shutdown::new(), broker: ("127.0.0.1".to_owned(), port) }
     }
 
     /// The `n`-th camera's settings: small pictures from an address of its own.
@@ -69,17 +69,18 @@ impl Site {
     }
 
     pub(crate) async fn broker_is_there(&self) {
-        until("the service is connected", async || self.call("GET", "/health").1["status"] == "healthy").await;
+        until("the service is connected", async || self.call("GET", "/health").await.1["status"] == "healthy").await;
     }
 
     /// One request that does not hold up the cameras and viewers of this process.
-    pub(crate) fn call(&self, method: &str, path: &str) -> (u16, Value) {
-        tokio::task::block_in_place(|| self.service.call(method, path))
+    pub(crate) async fn call(&self, method: &'static str, path: &str) -> (u16, Value) {
+        let (service, path) = (Arc::clone(&self.service), path.to_owned());
+        tokio::task::spawn_blocking(move || service.call(method, &path)).await.unwrap()
     }
 
     /// Starts a camera's stream and lets somebody watch it.
     pub(crate) async fn start(&self, camera: &mut Camera) {
-        let (status, started) = self.call("POST", &format!("/streams/{}/start", camera.id));
+        let (status, started) = self.call("POST", &format!("/streams/{}/start", camera.id)).await;
         assert_eq!(status, 201, "{started}");
         let stream = started["stream_id"].as_str().unwrap().to_owned();
         let signaling = self.service.address("signaling");
@@ -89,14 +90,14 @@ impl Site {
     }
 
     /// Stops it; the viewer goes as well.
-    pub(crate) fn stop(&self, camera: &mut Camera) {
-        let (status, stopped) = self.call("POST", &format!("/streams/{}/stop", camera.id));
+    pub(crate) async fn stop(&self, camera: &mut Camera) {
+        let (status, stopped) = self.call("POST", &format!("/streams/{}/stop", camera.id)).await;
         assert_eq!(status, 200, "{stopped}");
         (camera.stream, camera.viewer) = (None, None);
     }
 
-    pub(crate) fn detail(&self, camera: &Camera) -> Value {
-        self.call("GET", &format!("/streams/{}", camera.id)).1
+    pub(crate) async fn detail(&self, camera: &Camera) -> Value {
+        self.call("GET", &format!("/streams/{}", camera.id)).await.1
     }
 
     /// Where cameras send to.
