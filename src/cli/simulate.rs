@@ -1,6 +1,6 @@
 //! `honeycast simulate-camera`: one or more cameras that are not there.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,11 @@ use clap::{Args, ValueEnum};
 
 use crate::base::CameraId;
 use crate::mqtt::TlsSettings;
-use crate::sim::{CameraSettings, FaultSettings, ReportFormat, RtcpSending, SimSettings};
+use crate::sim::{CameraSettings, Fault, FaultSettings, Imitated, ReportFormat, RtcpSending, SimSettings};
+
+/// From this many on, cameras wake up together.
+const MANY: u32 = 10;
+const COALESCE: Duration = Duration::from_millis(5);
 
 /// Options of the simulated camera.
 ///
@@ -104,6 +108,14 @@ pub(super) struct SimulateArgs {
     #[arg(long, help_heading = "Ways")]
     honour_pli: bool,
 
+    /// Never send more than the small picture.
+    #[arg(long, help_heading = "Ways")]
+    small_picture: bool,
+
+    /// Pictures a second, 1 to 60. The clip is made for 25; with others its loop is slower or faster.
+    #[arg(long, value_name = "NUMBER", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=60), help_heading = "Ways")]
+    frame_rate: u32,
+
     /// Lose this share of the RTP packets, 0 to 100.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, help_heading = "Faults")]
     loss: f64,
@@ -112,10 +124,55 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, help_heading = "Faults")]
     reorder: f64,
 
+    /// Lose this many packets in a row with each loss; --loss stays the share of all.
+    #[arg(long, value_name = "PACKETS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Faults")]
+    loss_burst: u32,
+
+    /// Let this share of the RTP packets come twice, 0 to 100.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, help_heading = "Faults")]
+    duplicates: f64,
+
+    /// Delay each RTP packet by up to this long; the order stays.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0.0, value_parser = millis, help_heading = "Faults")]
+    jitter: f64,
+
     /// Reboot once, this many seconds after the first stream began: leave the broker, forget the stream, come
     /// back 2 s later with other ports, sequence numbers and timestamps.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
     reboot_after: Option<f64>,
+
+    /// Go on from other ports once, this many seconds after the first stream began, as behind a NAT that forgets.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
+    rebind_after: Option<f64>,
+
+    /// Go on from another address once, this many seconds after the first stream began.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "move_to", help_heading = "Faults")]
+    move_after: Option<f64>,
+
+    /// The address of --move-after; it must be one of this machine.
+    #[arg(long, value_name = "IP", requires = "move_after", help_heading = "Faults")]
+    move_to: Option<IpAddr>,
+
+    /// Go on with other SSRCs and numbers once, this many seconds after the first stream began.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
+    change_ssrc_after: Option<f64>,
+
+    /// Let sequence numbers and timestamps wrap around within the first seconds.
+    #[arg(long, help_heading = "Faults")]
+    near_wrap: bool,
+
+    /// Let sound begin this many seconds after the picture.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds, help_heading = "Faults")]
+    audio_after: f64,
+
+    /// Switch each camera on at a random moment within this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds, help_heading = "Faults")]
+    start_within: f64,
+
+    /// Be an imitator: have no broker, and send unasked to this address of the server's video, to the port above
+    /// (RTCP) and to the one above that (audio).
+    #[arg(long, value_name = "IP:PORT", value_parser = imitated, help_heading = "Faults")]
+    imitate: Option<Imitated>,
 
     /// Accept play, but send nothing.
     #[arg(long, help_heading = "Faults")]
@@ -142,6 +199,8 @@ enum Rtcp {
     SameAsRtp,
     /// A socket of its own, but nothing until some RTCP has come.
     AfterReceived,
+    /// A socket for each medium.
+    OwnPortEach,
     /// Nothing is sent.
     None,
 }
@@ -167,6 +226,7 @@ impl SimulateArgs {
                 Rtcp::OwnPort => RtcpSending::OwnPort,
                 Rtcp::SameAsRtp => RtcpSending::SameAsRtp,
                 Rtcp::AfterReceived => RtcpSending::AfterReceived,
+                Rtcp::OwnPortEach => RtcpSending::OwnPortEach,
                 Rtcp::None => RtcpSending::None,
             },
             stop_without_feedback: limit(self.stop_without_feedback),
@@ -174,14 +234,37 @@ impl SimulateArgs {
             follow_remb: !self.ignore_remb,
             honour_pli: self.honour_pli,
             answer_nack: !self.ignore_nack,
+            small_picture: self.small_picture,
+            frame_rate: self.frame_rate,
         };
         first.faults = FaultSettings {
             loss_percent: self.loss,
+            loss_burst: self.loss_burst,
             reorder_percent: self.reorder,
-            reboot_after: self.reboot_after.map(Duration::from_secs_f64),
+            duplicate_percent: self.duplicates,
+            jitter: Duration::from_secs_f64(self.jitter / 1000.0),
+            schedule: self.schedule(),
+            start_within: Duration::from_secs_f64(self.start_within),
+            audio_after: Duration::from_secs_f64(self.audio_after),
+            near_wrap: self.near_wrap,
             silent: self.silent,
+            imitate: self.imitate,
         };
+        if self.count >= MANY {
+            first.coalesce = COALESCE;
+        }
         Ok((0..self.count).map(|n| first.nth(n)).collect())
+    }
+
+    fn schedule(&self) -> Vec<(Duration, Fault)> {
+        let moved = self.move_after.zip(self.move_to.map(Fault::Move));
+        let others = [
+            (self.reboot_after, Fault::Reboot),
+            (self.rebind_after, Fault::Rebind),
+            (self.change_ssrc_after, Fault::ChangeSource),
+        ];
+        let others = others.into_iter().filter_map(|(after, fault)| after.map(|after| (after, fault)));
+        moved.into_iter().chain(others).map(|(after, fault)| (Duration::from_secs_f64(after), fault)).collect()
     }
 
     /// How reports are to be printed.
@@ -234,6 +317,19 @@ fn seconds(text: &str) -> Result<f64, String> {
     number(text, 86_400.0)
 }
 
+fn millis(text: &str) -> Result<f64, String> {
+    number(text, 10_000.0)
+}
+
+fn imitated(text: &str) -> Result<Imitated, String> {
+    let video: SocketAddr = text.parse().map_err(|_| "expected an address and a port, like 127.0.0.1:5006")?;
+    let above = |n| video.port().checked_add(n).map(|port| SocketAddr::new(video.ip(), port));
+    match (video.port(), above(1), above(2)) {
+        (1.., Some(rtcp), Some(audio)) => Ok(Imitated { video, rtcp, audio }),
+        _ => Err("expected a port from 1 to 65533".to_owned()),
+    }
+}
+
 fn number(text: &str, most: f64) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if (0.0..=most).contains(&number) => Ok(number),
@@ -273,7 +369,7 @@ mod tests {
         assert_eq!(camera.behaviour.stop_without_feedback, Some(Duration::from_secs(30)));
         assert_eq!(camera.behaviour.rtcp, RtcpSending::OwnPort);
         assert!(camera.behaviour.audio && camera.behaviour.follow_remb && camera.behaviour.answer_nack);
-        assert!(!camera.behaviour.honour_pli && !camera.faults.silent && camera.faults.reboot_after.is_none());
+        assert!(!camera.behaviour.honour_pli && !camera.faults.silent && camera.faults.schedule.is_empty());
     }
 
     #[test]
@@ -281,7 +377,10 @@ mod tests {
         let camera = one("--broker [::1]:8883 --camera-id 00000000000000000000000000000001 --seed 7 --bind 127.0.0.1 \
              --username u --password p --ca-cert ca --client-cert c --client-key k --server-name n \
              --stop-without-feedback 0 --stop-without-keepalive 9.5 --no-rtcp --no-audio --ignore-remb --ignore-nack --honour-pli \
-             --loss 1.5 --reorder 2 --reboot-after 10 --silent");
+             --loss 1.5 --reorder 2 --reboot-after 10 --silent \
+             --loss-burst 4 --duplicates 3 --jitter 30 --rebind-after 1 --move-after 2 --move-to 127.0.0.9 \
+             --change-ssrc-after 3 --near-wrap --audio-after 4 --start-within 5 --imitate 127.0.0.1:5006 \
+             --small-picture --frame-rate 10");
         assert_eq!((camera.link.host.as_str(), camera.link.port), ("::1", 8883));
         assert_eq!((camera.camera.as_str(), camera.seed), ("00000000000000000000000000000001", 7));
         assert_eq!(camera.bind, IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -296,7 +395,20 @@ mod tests {
         assert!(!ways.audio && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
         let faults = camera.faults;
         assert_eq!((faults.loss_percent, faults.reorder_percent), (1.5, 2.0));
-        assert_eq!((faults.reboot_after, faults.silent), (Some(Duration::from_secs(10)), true));
+        assert!(faults.silent && faults.near_wrap && ways.small_picture);
+        assert_eq!((faults.loss_burst, faults.duplicate_percent, ways.frame_rate), (4, 3.0, 10));
+        assert_eq!((faults.jitter, faults.audio_after), (Duration::from_millis(30), Duration::from_secs(4)));
+        assert_eq!(faults.start_within, Duration::from_secs(5));
+        let schedule = [
+            (2, Fault::Move([127, 0, 0, 9].into())),
+            (10, Fault::Reboot),
+            (1, Fault::Rebind),
+            (3, Fault::ChangeSource),
+        ];
+        assert_eq!(faults.schedule, schedule.map(|(after, fault)| (Duration::from_secs(after), fault)));
+        let to = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(faults.imitate, Some(Imitated { video: to(5006), rtcp: to(5007), audio: to(5008) }));
+        assert_eq!(one("--rtcp own-port-each").behaviour.rtcp, RtcpSending::OwnPortEach);
         assert_eq!(one("--rtcp after-received").behaviour.rtcp, RtcpSending::AfterReceived);
         assert!(!one("--no-verify-hostname").link.tls.unwrap().verify_hostname);
         assert_eq!(parse("--report json").unwrap().report_format(), ReportFormat::Json);
@@ -307,11 +419,15 @@ mod tests {
         let cameras = parse("--count 3").unwrap().settings().unwrap();
         let heads: Vec<_> = cameras.iter().map(|camera| &camera.camera.as_str()[..8]).collect();
         assert_eq!(heads, ["56C1CADC", "56C1CADD", "56C1CADE"]);
+        assert!(cameras.iter().all(|camera| camera.coalesce.is_zero()));
+        let many = parse("--count 200").unwrap().settings().unwrap();
+        assert!(many.iter().all(|camera| camera.coalesce == COALESCE));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["--camera-id x", "--count 0", "--loss 101", "--loss NaN", "--reorder -1", "--username u"] {
+        for line in ["--camera-id x", "--count 0", "--loss 101", "--loss NaN", "--reorder -1", "--username u", "--move-after 1",
+            "--imitate 5006", "--imitate 127.0.0.1:65534", "--frame-rate 0"] {
             assert!(parse(line).is_err(), "{line}");
         }
         for broker in ["localhost", "localhost:0", ":1883", "::1:1883", "[::1:1883", "h:70000"] {

@@ -9,14 +9,19 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::clip::Quality;
 use super::faults::{Line, Transmit};
 use super::feedback::Feedback;
-use super::play::{Command, Kind, Target, parse};
+use super::play::{Command, Destination, Kind, Target, parse};
 use super::report::SimReport;
-use super::settings::{CameraSettings, FaultSettings, SimSettings};
-use super::stream::Stream;
-use crate::base::{CameraId, StreamId};
+use super::settings::{Fault, Imitated, SimSettings};
+use super::stream::{Marks, Stream};
+use crate::base::StreamId;
+use crate::media::Ssrc;
 
 /// Keeps the line's randomness apart from that of the numbers.
 const LINE_SEED: u64 = 0x6c69_6e65;
+
+/// The SSRCs of all cameras (contract §1).
+const IMITATED_VIDEO: Ssrc = Ssrc(1_607_797_317);
+const IMITATED_AUDIO: Ssrc = Ssrc(229_236_353);
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +45,17 @@ impl Ended {
 
 #[derive(Debug)]
 pub(super) struct Camera {
-    id: CameraId,
-    behaviour: CameraSettings,
-    faults: FaultSettings,
+    settings: SimSettings,
     rng: Xoshiro256PlusPlus,
     /// One instant on both clocks.
     booted: (Instant, SystemTime),
     /// Whether the broker can be reached; the driver keeps it.
     pub(super) connected: bool,
     stream: Option<Stream>,
-    reboot_at: Option<Instant>,
-    rebooted: bool,
+    /// What is still to befall it, the next first; `None` before the first stream.
+    schedule: Option<VecDeque<(Instant, Fault)>>,
+    /// What was asked for.
+    asked: VecDeque<Fault>,
     out: Outbox,
     feedback: Feedback,
     /// What is left to tell of the last stream.
@@ -66,6 +71,7 @@ struct Last {
     ended: Option<Ended>,
     quality: Quality,
     frame: Option<usize>,
+    marks: Marks,
 }
 
 #[derive(Debug, Default)]
@@ -81,21 +87,19 @@ struct Counters {
 impl Camera {
     /// A camera that was switched on at `now`.
     pub(super) fn new(settings: &SimSettings, now: Instant, wall: SystemTime) -> Self {
-        let faults = settings.faults.clone();
-        let line = Line::new(settings.seed ^ LINE_SEED, faults.loss_percent, faults.reorder_percent);
+        let quality = if settings.behaviour.small_picture { Quality::Sd } else { Quality::Hd };
+        let marks = Marks::default();
         Self {
-            id: settings.camera,
-            behaviour: settings.behaviour.clone(),
-            faults,
+            settings: settings.clone(),
             rng: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             booted: (now, wall),
             connected: false,
             stream: None,
-            reboot_at: None,
-            rebooted: false,
-            out: Outbox::new(now, line),
+            schedule: None,
+            asked: VecDeque::new(),
+            out: Outbox::new(now, Line::new(settings.seed ^ LINE_SEED, &settings.faults)),
             feedback: Feedback::new(),
-            last: Last { stream: None, lasted: Duration::ZERO, ended: None, quality: Quality::Hd, frame: None },
+            last: Last { stream: None, lasted: Duration::ZERO, ended: None, quality, frame: None, marks },
             counters: Counters::default(),
             last_refusal: None,
         }
@@ -103,7 +107,7 @@ impl Camera {
 
     /// A message came on one of the camera's topics.
     pub(super) fn on_message(&mut self, now: Instant, kind: Kind, payload: &[u8]) {
-        match parse(kind, self.id, payload) {
+        match parse(kind, self.settings.camera, payload) {
             Ok(Command::Play { stream, target }) => self.play(now, stream, *target),
             Ok(Command::Keepalive { stream, count }) => {
                 // Those for other streams are stragglers.
@@ -119,7 +123,7 @@ impl Camera {
                 }
             }
             Err(refusal) => {
-                tracing::warn!(camera = %self.id, message = kind.name(), %refusal, "message refused");
+                tracing::warn!(camera = %self.settings.camera, message = kind.name(), %refusal, "message refused");
                 self.counters.plays_refused += u64::from(kind == Kind::Play);
                 self.last_refusal = Some(refusal.to_string());
             }
@@ -130,32 +134,49 @@ impl Camera {
         self.counters.plays += 1;
         if let Some(running) = self.stream.as_mut().filter(|running| running.id == id) {
             if running.target != target {
-                tracing::info!(camera = %self.id, to = %target.video.rtp, "streams to another address");
+                tracing::info!(camera = %self.settings.camera, to = %target.video.rtp, "streams to another address");
                 running.retarget(target);
             }
             return;
         }
-        tracing::info!(camera = %self.id, stream = %id, to = %target.video.rtp, "streams");
+        tracing::info!(camera = %self.settings.camera, stream = %id, to = %target.video.rtp, "streams");
         self.feedback = Feedback::new();
         self.last.ended = None;
-        self.stream = Some(Stream::new(now, id, target, &self.behaviour, &mut self.rng));
-        if !self.rebooted && self.reboot_at.is_none() {
-            self.reboot_at = self.faults.reboot_after.map(|after| now + after);
+        if let Some(before) = self.stream.take() {
+            self.last.marks = before.next_marks();
         }
+        self.stream = Some(Stream::new(now, id, target, &self.settings, self.last.marks, &mut self.rng));
+        if self.schedule.is_none() {
+            let mut schedule: Vec<_> =
+                self.settings.faults.schedule.iter().map(|(after, fault)| (now + *after, *fault)).collect();
+            schedule.sort_by_key(|(at, _)| *at);
+            self.schedule = Some(schedule.into());
+        }
+    }
+
+    /// Sends to somebody who has not asked for it, as the sources that a real camera would be.
+    pub(super) fn imitate(&mut self, now: Instant, to: Imitated) {
+        let destination = |rtp, ssrc| Destination { rtp, rtcp: to.rtcp, ssrc };
+        let target = Target {
+            video: destination(to.video, IMITATED_VIDEO),
+            audio: destination(to.audio, IMITATED_AUDIO),
+            cname: "imitator".to_owned(),
+        };
+        self.play(now, StreamId::random(), target);
     }
 
     /// RTCP came, on whichever socket.
     pub(super) fn on_rtcp(&mut self, now: Instant, datagram: &[u8]) {
         let Some(stream) = &mut self.stream else { return };
         stream.on_rtcp(now);
-        let wishes = self.feedback.on_rtcp(now, datagram, stream.target.video.ssrc);
-        if let Some(bitrate) = wishes.bitrate.filter(|_| self.behaviour.follow_remb) {
+        let wishes = self.feedback.on_rtcp(now, datagram, stream.video_ssrc());
+        if let Some(bitrate) = wishes.bitrate.filter(|_| self.settings.behaviour.follow_remb) {
             stream.follow(bitrate);
         }
-        if wishes.keyframe && self.behaviour.honour_pli {
+        if wishes.keyframe && self.settings.behaviour.honour_pli {
             stream.hurry();
         }
-        if self.behaviour.answer_nack && !self.faults.silent {
+        if self.settings.behaviour.answer_nack && !self.settings.faults.silent {
             stream.resend(now, &wishes.resend, &mut self.out);
         }
     }
@@ -170,8 +191,9 @@ impl Camera {
         if let Some((_, reason)) = self.stream_limit().filter(|(at, _)| *at <= now) {
             self.end(now, reason);
         }
+        self.out.line.arrive(now, &mut self.out.queue);
         let wall = self.booted.1 + now.saturating_duration_since(self.booted.0);
-        let Some(stream) = self.stream.as_mut().filter(|_| !self.faults.silent) else { return };
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.settings.faults.silent) else { return };
         let before = self.out.video_packets;
         stream.advance(now, wall, &mut self.out);
         if self.out.video_packets > before {
@@ -186,46 +208,61 @@ impl Camera {
 
     /// When [`Self::advance`] is to be called again, if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let media = self.stream.as_ref().filter(|_| !self.faults.silent).map(Stream::deadline);
+        let media = self.stream.as_ref().filter(|_| !self.settings.faults.silent).map(Stream::deadline);
         let limit = self.stream_limit().map(|(at, _)| at);
-        [media, limit, self.reboot_at].into_iter().flatten().min()
+        let fault = self.schedule.iter().flatten().next().map(|(at, _)| *at);
+        [media, limit, fault, self.out.line.deadline()].into_iter().flatten().min()
     }
 
-    /// Whether it is time to call [`Self::reboot`].
-    pub(super) fn reboot_due(&self, now: Instant) -> bool {
-        self.reboot_at.is_some_and(|at| at <= now)
+    /// Lets something befall it as soon as the driver asks.
+    pub(super) fn ask(&mut self, fault: Fault) {
+        self.asked.push_back(fault);
     }
 
-    /// Forgets what it was doing. Whoever drives it takes its sockets and its link away.
-    pub(super) fn reboot(&mut self, now: Instant) {
-        tracing::info!(camera = %self.id, "reboots");
-        self.reboot_at = None;
-        self.rebooted = true;
-        self.end(now, Ended::Reboot);
-        self.out.queue.clear();
-        self.connected = false;
+    /// What befalls it by `now`, if there is anything left. The camera has taken its part; sockets and link are
+    /// its driver's.
+    pub(super) fn next_fault(&mut self, now: Instant) -> Option<Fault> {
+        let due = self.schedule.as_mut().and_then(|schedule| schedule.pop_front_if(|(at, _)| *at <= now));
+        let fault = due.map(|(_, fault)| fault).or_else(|| self.asked.pop_front())?;
+        tracing::info!(camera = %self.settings.camera, ?fault, "fault");
+        match fault {
+            Fault::Reboot => {
+                self.end(now, Ended::Reboot);
+                self.out.queue.clear();
+                self.connected = false;
+            }
+            Fault::ChangeSource => {
+                if let Some(stream) = &mut self.stream {
+                    stream.change_source(&mut self.rng);
+                }
+            }
+            Fault::Rebind | Fault::Move(_) => {}
+        }
+        Some(fault)
     }
 
     /// When the stream ends by itself, and why.
     fn stream_limit(&self) -> Option<(Instant, Ended)> {
-        let stream = self.stream.as_ref()?;
+        // An imitator goes on whatever it is told.
+        let stream = self.stream.as_ref().filter(|_| self.settings.faults.imitate.is_none())?;
         let limit = |wait: Option<Duration>, last: Option<Instant>, reason| {
             wait.map(|wait| (last.unwrap_or(stream.started) + wait, reason))
         };
-        let feedback = limit(self.behaviour.stop_without_feedback, self.feedback.last(), Ended::NoFeedback);
-        let keepalive = limit(self.behaviour.stop_without_keepalive, stream.last_keepalive, Ended::NoKeepalive);
+        let feedback = limit(self.settings.behaviour.stop_without_feedback, self.feedback.last(), Ended::NoFeedback);
+        let keepalive = limit(self.settings.behaviour.stop_without_keepalive, stream.last_keepalive, Ended::NoKeepalive);
         [feedback, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn end(&mut self, now: Instant, reason: Ended) {
         let Some(stream) = self.stream.take() else { return };
-        tracing::info!(camera = %self.id, stream = %stream.id, reason = reason.name(), "streams no more");
+        tracing::info!(camera = %self.settings.camera, stream = %stream.id, reason = reason.name(), "streams no more");
         self.last = Last {
             stream: Some(stream.id),
             lasted: now.saturating_duration_since(stream.started),
             ended: Some(reason),
             quality: stream.quality(),
             frame: stream.shown(),
+            marks: stream.next_marks(),
         };
         self.out.line.clear();
     }
@@ -235,7 +272,7 @@ impl Camera {
         let (stream, out, counters) = (self.stream.as_ref(), &self.out, &self.counters);
         let lasted = |stream: &Stream| now.saturating_duration_since(stream.started);
         SimReport {
-            camera_id: self.id,
+            camera_id: self.settings.camera,
             elapsed_seconds: now.saturating_duration_since(self.booted.0).as_secs_f64(),
             mqtt_connected: self.connected,
             streaming: stream.is_some(),
@@ -283,27 +320,27 @@ impl Outbox {
     pub(super) fn video(&mut self, now: Instant, packet: Transmit) {
         self.video_packets += 1;
         self.meter.add(now, packet.bytes.len());
-        self.media(packet);
+        self.media(now, packet);
     }
 
     pub(super) fn resent(&mut self, now: Instant, packet: Transmit) {
         self.resent += 1;
         self.meter.add(now, packet.bytes.len());
-        self.media(packet);
+        self.media(now, packet);
     }
 
-    pub(super) fn audio(&mut self, packet: Transmit) {
+    pub(super) fn audio(&mut self, now: Instant, packet: Transmit) {
         self.audio_packets += 1;
-        self.media(packet);
+        self.media(now, packet);
     }
 
     pub(super) fn rtcp(&mut self, packet: Transmit) {
         self.queue.push_back(packet);
     }
 
-    fn media(&mut self, packet: Transmit) {
+    fn media(&mut self, now: Instant, packet: Transmit) {
         self.bytes += packet.bytes.len() as u64;
-        self.line.pass(packet, &mut self.queue);
+        self.line.pass(now, packet, &mut self.queue);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::super::clip::{Quality, tone};
 use super::super::faults::Port;
+use super::super::mark::Mark;
 use super::super::play::Kind;
 use super::super::settings::{RtcpSending, SimSettings};
 use super::super::testing::{CAMERA, OTHER_STREAM, SDP, STREAM, keepalive, play, play_with, stop};
@@ -46,16 +47,13 @@ impl World {
         let end = self.now + Duration::from_secs_f64(seconds);
         let mut sent = Vec::new();
         loop {
+            while self.camera.next_fault(self.now).is_some() {}
             self.camera.advance(self.now);
             while let Some(packet) = self.camera.transmit() {
                 sent.push((self.now - self.start, packet));
             }
             match self.camera.deadline().filter(|at| *at <= end) {
                 // Not later than now would be a busy loop.
-                Some(at) if self.camera.reboot_due(at) => {
-                    self.now = at;
-                    self.camera.reboot(at);
-                }
                 Some(at) => {
                     assert!(at > self.now, "the deadline does not move");
                     self.now = at;
@@ -121,19 +119,24 @@ fn the_clip_comes_as_rtp_in_real_time() {
         assert_eq!(ticks, 3600 * number as u32);
         assert_eq!(h264::scan(&picture[0].payload()).begins_keyframe, number % 100 == 0);
         let payloads: Vec<_> = picture.iter().map(|packet| packet.payload()).collect();
-        assert_eq!(payloads, Quality::Hd.clip().unit(number).payloads);
+        let mark = Mark { camera: CAMERA.parse().unwrap(), number: number as u32 };
+        let unit = &Quality::Hd.clip().unit(number).payloads;
+        assert_eq!(payloads, [&mark.before(&unit[0])[..], &unit[1..]].concat());
     }
 
     let audio = rtp(&sent, Port::Audio);
     assert_eq!(audio.len(), 400);
     assert!(audio.iter().all(|packet| packet.payload_type() == 96 && packet.ssrc() == AUDIO));
     assert!(audio.windows(2).all(|pair| pair[1].timestamp().wrapping_sub(pair[0].timestamp()) == 960));
-    assert!(audio.iter().zip(tone()).all(|(packet, tone)| packet.payload() == *tone));
+    for (number, (packet, tone)) in (0..).zip(audio.iter().zip(tone())) {
+        let mark = Mark { camera: CAMERA.parse().unwrap(), number };
+        assert_eq!(packet.payload(), mark.on_sound(tone));
+    }
 
     for (_, Transmit { from, to, .. }) in &sent {
         let port = match from {
             Port::Video => 5006,
-            Port::Rtcp => 5007,
+            Port::Rtcp | Port::AudioRtcp => 5007,
             Port::Audio => 5008,
         };
         assert_eq!(to.to_string(), format!("192.0.2.10:{port}"));
@@ -195,6 +198,8 @@ fn sender_reports_fit_the_media_and_come_from_where_they_should() {
     assert!(ports(RtcpSending::AfterReceived, true).iter().all(|(_, packet)| packet.from == Port::Rtcp));
     assert_eq!(ports(RtcpSending::AfterReceived, true).len(), 4);
     assert_eq!(ports(RtcpSending::None, true), []);
+    let from: Vec<_> = ports(RtcpSending::OwnPortEach, false).iter().map(|(_, packet)| packet.from).collect();
+    assert_eq!(from, [Port::Rtcp, Port::AudioRtcp, Port::Rtcp, Port::AudioRtcp]);
 }
 
 fn ntp(seconds: f64) -> u64 {
@@ -311,7 +316,7 @@ fn it_follows_remb_at_the_next_keyframe() {
     assert!(video.windows(2).all(|pair| pair[1].seq().0 == pair[0].seq().0.wrapping_add(1)));
     let pictures = pictures(&video);
     let keyframe = pictures.iter().find(|picture| h264::scan(&picture[0].payload()).begins_keyframe);
-    assert_eq!(keyframe.unwrap()[0].payload(), Quality::Sd.clip().unit(100).payloads[0]);
+    assert!(keyframe.unwrap()[0].payload().starts_with(&Quality::Sd.clip().unit(100).payloads[0]));
     assert!(world.report().video_kbps < 300, "{}", world.report().video_kbps);
 
     world.pass_with(5, &remb(border * 11 / 10));
@@ -379,7 +384,7 @@ fn losses_and_swaps_are_those_of_the_seed() {
 
 #[test]
 fn a_reboot_forgets_the_stream_and_happens_once() {
-    let mut world = World::playing(|settings| settings.faults.reboot_after = Some(Duration::from_secs(5)));
+    let mut world = World::playing(|settings| settings.faults.schedule = vec![(Duration::from_secs(5), Fault::Reboot)]);
     let before = rtp(&world.pass(10.0), Port::Video);
     assert!(before.len() > 100);
     let report = world.report();

@@ -123,7 +123,7 @@ async fn comes_back_from_a_reboot_on_other_ports() {
     let port = broker(&shutdown).await;
     let mut server = Server::start(port, &shutdown).await;
     let mut settings = settings(port);
-    settings.faults.reboot_after = Some(Duration::from_millis(200));
+    settings.faults.schedule = vec![(Duration::from_millis(200), Fault::Reboot)];
     let sim = Sim::start(settings, &ours).unwrap();
     assert_eq!(server.told().await, "connected");
     server.play().await;

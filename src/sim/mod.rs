@@ -9,6 +9,7 @@ mod clip;
 mod driver;
 mod faults;
 mod feedback;
+mod mark;
 mod packetize;
 mod play;
 mod presence;
@@ -23,8 +24,9 @@ use std::io::Write;
 use std::time::Duration;
 
 pub use driver::{Sim, SimError};
+pub use mark::Mark;
 pub use report::{FeedbackReport, SimReport};
-pub use settings::{CameraSettings, FaultSettings, RtcpSending, SimLink, SimSettings};
+pub use settings::{CameraSettings, Fault, FaultSettings, Imitated, RtcpSending, SimLink, SimSettings};
 
 use crate::base::Shutdown;
 

@@ -7,7 +7,8 @@ pub(super) const MAX_PAYLOAD: usize = 1200;
 
 const SPS: u8 = 7;
 const PPS: u8 = 8;
-const STAP_A: u8 = 24;
+/// NAL unit type of an aggregate.
+pub(super) const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 const FU_START: u8 = 0x80;
 const FU_END: u8 = 0x40;

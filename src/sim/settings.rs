@@ -1,6 +1,6 @@
 //! What kind of camera to be, and what goes wrong with it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::CameraId;
@@ -21,6 +21,9 @@ pub struct SimSettings {
     pub behaviour: CameraSettings,
     /// What goes wrong.
     pub faults: FaultSettings,
+    /// Timers wait for the next multiple of this, so that many cameras of one process wake up together; zero is
+    /// exact. Packets are late by as much.
+    pub coalesce: Duration,
 }
 
 /// How to reach the broker.
@@ -58,6 +61,8 @@ pub enum RtcpSending {
     SameAsRtp,
     /// A socket of its own, but nothing until some RTCP has arrived.
     AfterReceived,
+    /// A socket for each medium.
+    OwnPortEach,
     /// None at all.
     None,
 }
@@ -79,6 +84,10 @@ pub struct CameraSettings {
     pub honour_pli: bool,
     /// Whether it repeats packets when asked with NACK.
     pub answer_nack: bool,
+    /// Whether it never sends more than the small picture.
+    pub small_picture: bool,
+    /// Pictures a second, 1 to 60. The clip is made for 25; with others its loop is slower or faster.
+    pub frame_rate: u32,
 }
 
 impl Default for CameraSettings {
@@ -91,6 +100,8 @@ impl Default for CameraSettings {
             follow_remb: true,
             honour_pli: false,
             answer_nack: true,
+            small_picture: false,
+            frame_rate: 25,
         }
     }
 }
@@ -100,12 +111,50 @@ impl Default for CameraSettings {
 pub struct FaultSettings {
     /// Percent of the media packets that are lost on the way.
     pub loss_percent: f64,
+    /// Packets that each loss takes in a row; 0 and 1 are one. The share that is lost stays the same.
+    pub loss_burst: u32,
     /// Percent of the media packets that swap places with the next one.
     pub reorder_percent: f64,
-    /// It reboots once, this long after its first stream began.
-    pub reboot_after: Option<Duration>,
+    /// Percent of the media packets that come twice.
+    pub duplicate_percent: f64,
+    /// Media packets are delayed by up to this long each, and keep their order.
+    pub jitter: Duration,
+    /// What befalls it once each, and when, counted from the beginning of its first stream.
+    pub schedule: Vec<(Duration, Fault)>,
+    /// It is switched on at a random moment within this time.
+    pub start_within: Duration,
+    /// Sound begins this long after the picture.
+    pub audio_after: Duration,
+    /// Sequence numbers and timestamps begin so that they wrap around within the first seconds.
+    pub near_wrap: bool,
     /// It accepts `play` and sends nothing.
     pub silent: bool,
+    /// It is no camera of the server's: it has no link to the broker, and sends there unasked.
+    pub imitate: Option<Imitated>,
+}
+
+/// Something that befalls a camera at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It restarts: leaves the broker, forgets its stream, comes back 2 s later with new ports and numbers.
+    Reboot,
+    /// NAT forgets its ports: the stream goes on from others.
+    Rebind,
+    /// DHCP gives it another address: the stream goes on from there, the broker link is made anew and tells it.
+    Move(IpAddr),
+    /// The stream goes on with other SSRCs and numbers.
+    ChangeSource,
+}
+
+/// Where an imitator sends to: the ports of the server for cameras.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imitated {
+    /// Video RTP.
+    pub video: SocketAddr,
+    /// RTCP of both media.
+    pub rtcp: SocketAddr,
+    /// Audio RTP.
+    pub audio: SocketAddr,
 }
 
 impl SimSettings {
@@ -119,6 +168,7 @@ impl SimSettings {
             seed: 1,
             behaviour: CameraSettings::default(),
             faults: FaultSettings::default(),
+            coalesce: Duration::ZERO,
         }
     }
 

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::camera::Outbox;
-use super::clip::{FRAME_INTERVAL, Quality, TONE_INTERVAL, tone};
+use super::clip::{Quality, TONE_INTERVAL, tone};
 use super::faults::{Port, Transmit};
+use super::mark::Mark;
 use super::play::{AUDIO_PT, Destination, Target, VIDEO_PT};
-use super::settings::{CameraSettings, RtcpSending};
+use super::settings::{RtcpSending, SimSettings};
 use super::track::Track;
-use crate::base::StreamId;
+use crate::base::{CameraId, StreamId};
 use crate::base::time::ntp64;
-use crate::media::SeqNo;
+use crate::media::{SeqNo, Ssrc};
 
 /// Packets that leave together, and the pause until the next group: a large keyframe does not come as one burst.
 const GROUP: usize = 10;
@@ -28,6 +29,16 @@ const FIRST_RTCP: Duration = Duration::from_millis(500);
 const RTCP_INTERVAL: Duration = Duration::from_secs(1);
 const VIDEO_CLOCK: u32 = 90_000;
 const AUDIO_CLOCK: u32 = 48_000;
+/// How soon numbers that are near their end come to it.
+const WRAP_PACKETS: u16 = 100;
+const WRAP_TIME: Duration = Duration::from_secs(3);
+
+/// Numbers of the next marks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Marks {
+    pictures: u32,
+    sounds: u32,
+}
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -37,6 +48,12 @@ pub(super) struct Stream {
     video: Track,
     /// None: the camera sends no sound.
     audio: Option<Track>,
+    camera: CameraId,
+    /// Numbers of the marks of the first picture and the first sound.
+    first_marks: Marks,
+    frame_interval: Duration,
+    /// When sound begins, from the picture's beginning.
+    sound_after: Duration,
     /// Pictures and sounds so far, left out ones included: they tell the media time.
     pictures: u32,
     sounds: u32,
@@ -44,6 +61,7 @@ pub(super) struct Stream {
     number: usize,
     quality: Quality,
     wanted: Quality,
+    best: Quality,
     /// Jump to the next keyframe.
     hurry: bool,
     paced: VecDeque<(Instant, Transmit)>,
@@ -60,31 +78,63 @@ impl Stream {
         now: Instant,
         id: StreamId,
         target: Target,
-        settings: &CameraSettings,
+        settings: &SimSettings,
+        first_marks: Marks,
         rng: &mut impl Rng,
     ) -> Self {
-        let video = Track::new(target.video.ssrc, VIDEO_PT, VIDEO_CLOCK, rng);
-        let audio = Track::new(target.audio.ssrc, AUDIO_PT, AUDIO_CLOCK, rng);
+        let (ways, faults) = (&settings.behaviour, &settings.faults);
+        let mut video = Track::new(target.video.ssrc, VIDEO_PT, VIDEO_CLOCK, rng);
+        let mut audio = Track::new(target.audio.ssrc, AUDIO_PT, AUDIO_CLOCK, rng);
+        if faults.near_wrap {
+            video.wrap_after(WRAP_PACKETS, WRAP_TIME);
+            audio.wrap_after(WRAP_PACKETS, WRAP_TIME);
+        }
+        let best = if ways.small_picture { Quality::Sd } else { Quality::Hd };
         Self {
             id,
             target,
             started: now,
             video,
-            audio: settings.audio.then_some(audio),
+            audio: ways.audio.then_some(audio),
+            camera: settings.camera,
+            first_marks,
+            frame_interval: Duration::from_secs(1) / ways.frame_rate.clamp(1, 60),
+            sound_after: faults.audio_after,
             pictures: 0,
             sounds: 0,
             number: 0,
-            quality: Quality::Hd,
-            wanted: Quality::Hd,
+            quality: best,
+            wanted: best,
+            best,
             hurry: false,
             paced: VecDeque::new(),
             ring: VecDeque::new(),
-            rtcp: settings.rtcp,
+            rtcp: ways.rtcp,
             rtcp_received: false,
             reports: 0,
             last_keepalive: None,
             next_keepalive: 0,
         }
+    }
+
+    /// The SSRC that the video has at present.
+    pub(super) fn video_ssrc(&self) -> Ssrc {
+        self.video.ssrc
+    }
+
+    /// Goes on as other sources.
+    pub(super) fn change_source(&mut self, rng: &mut impl Rng) {
+        self.video.change_source(rng);
+        if let Some(audio) = &mut self.audio {
+            audio.change_source(rng);
+        }
+        self.ring.clear();
+    }
+
+    /// Where the marks of the next stream begin.
+    pub(super) fn next_marks(&self) -> Marks {
+        let Marks { pictures, sounds } = self.first_marks;
+        Marks { pictures: pictures.wrapping_add(self.pictures), sounds: sounds.wrapping_add(self.sounds) }
     }
 
     /// Goes on to other addresses or sources.
@@ -131,7 +181,7 @@ impl Stream {
             self.wanted = Quality::Sd;
         } else if bitrate >= needed * 12 / 10 {
             // The distance keeps an estimate near the border from switching all the time.
-            self.wanted = Quality::Hd;
+            self.wanted = self.best;
         }
     }
 
@@ -170,7 +220,7 @@ impl Stream {
         }
         while self.sound_due() <= now {
             if now <= self.sound_due() + MAX_LATE {
-                self.sound(out);
+                self.sound(now, out);
             }
             self.sounds += 1;
         }
@@ -188,18 +238,18 @@ impl Stream {
     }
 
     fn picture_due(&self) -> Instant {
-        self.started + FRAME_INTERVAL * self.pictures
+        self.started + self.frame_interval * self.pictures
     }
 
     fn sound_due(&self) -> Instant {
-        self.started + TONE_INTERVAL * self.sounds
+        self.started + self.sound_after + TONE_INTERVAL * self.sounds
     }
 
     fn report_due(&self) -> Option<Instant> {
         let sends = match self.rtcp {
             RtcpSending::None => false,
             RtcpSending::AfterReceived => self.rtcp_received,
-            RtcpSending::OwnPort | RtcpSending::SameAsRtp => true,
+            RtcpSending::OwnPort | RtcpSending::SameAsRtp | RtcpSending::OwnPortEach => true,
         };
         sends.then(|| self.started + FIRST_RTCP + RTCP_INTERVAL * self.reports)
     }
@@ -213,11 +263,14 @@ impl Stream {
         if self.wanted != self.quality && self.wanted.clip().unit(self.number).keyframe {
             self.quality = self.wanted;
         }
-        let (due, elapsed) = (self.picture_due(), FRAME_INTERVAL * self.pictures);
+        let (due, elapsed) = (self.picture_due(), self.frame_interval * self.pictures);
         let clip = self.quality.clip();
-        let payloads = &clip.unit(self.number).payloads;
-        for (at, payload) in payloads.iter().enumerate() {
-            let (seq, bytes) = self.video.packet(elapsed, at + 1 == payloads.len(), payload);
+        let Some((first, others)) = clip.unit(self.number).payloads.split_first() else { return };
+        let mark = Mark { camera: self.camera, number: self.next_marks().pictures };
+        let marked = mark.before(first);
+        let count = marked.len() + others.len();
+        for (at, payload) in marked.iter().chain(others).enumerate() {
+            let (seq, bytes) = self.video.packet(elapsed, at + 1 == count, payload);
             if self.ring.len() == RING {
                 self.ring.pop_front();
             }
@@ -228,21 +281,26 @@ impl Stream {
         self.number = (self.number + 1) % clip.len();
     }
 
-    fn sound(&mut self, out: &mut Outbox) {
-        let elapsed = TONE_INTERVAL * self.sounds;
+    fn sound(&mut self, now: Instant, out: &mut Outbox) {
+        let elapsed = self.sound_after + TONE_INTERVAL * self.sounds;
+        let mark = Mark { camera: self.camera, number: self.next_marks().sounds };
         let packets = tone();
         let Some(payload) = packets.get(self.sounds as usize % packets.len().max(1)) else { return };
         if let Some(audio) = &mut self.audio {
             // The marker begins a talk spurt (RFC 3551 §4.1); this one never pauses.
-            let (_, bytes) = audio.packet(elapsed, self.sounds == 0, payload);
-            out.audio(Transmit { from: Port::Audio, to: self.target.audio.rtp, bytes });
+            let (_, bytes) = audio.packet(elapsed, self.sounds == 0, &mark.on_sound(payload));
+            out.audio(now, Transmit { from: Port::Audio, to: self.target.audio.rtp, bytes });
         }
     }
 
     fn report(&self, now: Instant, wall: SystemTime, out: &mut Outbox) {
         let (elapsed, ntp) = (now.saturating_duration_since(self.started), ntp64(wall));
         let mut send = |track: &Track, rtp_port: Port, Destination { rtcp, .. }: Destination| {
-            let from = if self.rtcp == RtcpSending::SameAsRtp { rtp_port } else { Port::Rtcp };
+            let from = match (self.rtcp, rtp_port) {
+                (RtcpSending::SameAsRtp, port) => port,
+                (RtcpSending::OwnPortEach, Port::Audio) => Port::AudioRtcp,
+                _ => Port::Rtcp,
+            };
             let bytes = track.sender_report(elapsed, ntp, &self.target.cname);
             out.rtcp(Transmit { from, to: rtcp, bytes });
         };

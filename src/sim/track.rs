@@ -29,6 +29,17 @@ impl Track {
         Self { ssrc, payload_type, clock_rate, next_seq, first_time, packets: 0, octets: 0 }
     }
 
+    /// Goes on as another source, with numbers of its own (RFC 3550 §8).
+    pub(super) fn change_source(&mut self, rng: &mut impl Rng) {
+        *self = Self::new(Ssrc(rng.random()), self.payload_type, self.clock_rate, rng);
+    }
+
+    /// Lets the numbers wrap around after so many packets and this long.
+    pub(super) fn wrap_after(&mut self, packets: u16, elapsed: Duration) {
+        let ticks = elapsed.as_micros() * u128::from(self.clock_rate) / 1_000_000;
+        (self.next_seq, self.first_time) = (0u16.wrapping_sub(packets), 0u32.wrapping_sub(ticks as u32));
+    }
+
     /// The next packet. `elapsed` is the media time since the stream began.
     pub(super) fn packet(&mut self, elapsed: Duration, marker: bool, payload: &[u8]) -> (SeqNo, Bytes) {
         let seq = SeqNo(self.next_seq);

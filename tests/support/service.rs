@@ -69,6 +69,11 @@ impl Service {
         self.addresses[name].as_str().unwrap()
     }
 
+    /// A UDP port of the service.
+    pub fn port(&self, name: &str) -> u16 {
+        self.addresses[name].as_u64().unwrap().try_into().unwrap()
+    }
+
     /// One request; the status code and the JSON body.
     pub fn call(&self, method: &str, path: &str) -> (u16, Value) {
         self.call_with(method, path, "")
