@@ -61,7 +61,7 @@ enum Command {
     /// Behaves as a VBC01 does. Waits for `play`, refuses one whose SDP lacks what the camera needs (and says
     /// what), sends H.264 and Opus, follows REMB, and stops after 30 s without RTCP feedback. Prints once a
     /// second what it saw.
-    SimulateCamera(SimulateArgs),
+    SimulateCamera(Box<SimulateArgs>),
     /// Check the configuration and say everything that is wrong with it. Nothing is started.
     CheckConfig(Settings),
     /// Print the effective configuration as TOML, with the source of every value. Secrets are masked.

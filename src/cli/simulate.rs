@@ -426,8 +426,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["--camera-id x", "--count 0", "--loss 101", "--loss NaN", "--reorder -1", "--username u", "--move-after 1",
-            "--imitate 5006", "--imitate 127.0.0.1:65534", "--frame-rate 0"] {
+        for line in [
+            "--camera-id x",
+            "--count 0",
+            "--loss 101",
+            "--loss NaN",
+            "--reorder -1",
+            "--username u",
+            "--move-after 1",
+            "--imitate 5006",
+            "--imitate 127.0.0.1:65534",
+            "--frame-rate 0",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
         for broker in ["localhost", "localhost:0", ":1883", "::1:1883", "[::1:1883", "h:70000"] {

@@ -249,7 +249,8 @@ impl Camera {
             wait.map(|wait| (last.unwrap_or(stream.started) + wait, reason))
         };
         let feedback = limit(self.settings.behaviour.stop_without_feedback, self.feedback.last(), Ended::NoFeedback);
-        let keepalive = limit(self.settings.behaviour.stop_without_keepalive, stream.last_keepalive, Ended::NoKeepalive);
+        let keepalive =
+            limit(self.settings.behaviour.stop_without_keepalive, stream.last_keepalive, Ended::NoKeepalive);
         [feedback, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 

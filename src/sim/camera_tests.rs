@@ -425,3 +425,6 @@ fn after_a_long_pause_it_goes_on_from_now() {
     assert!(sent.len() < 200, "{}", sent.len());
     assert_eq!(rtp(&world.pass(1.0), Port::Audio).len(), 50);
 }
+
+#[path = "fault_tests.rs"]
+mod fault_tests;

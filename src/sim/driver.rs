@@ -295,8 +295,7 @@ struct Sockets {
 impl Sockets {
     fn bind(settings: &SimSettings) -> io::Result<Self> {
         let count = if settings.behaviour.rtcp == RtcpSending::OwnPortEach { 4 } else { 3 };
-        let open =
-            |_| UdpSocket::from_std(udp::bind(SocketAddr::new(settings.bind, 0), RECEIVE_BUFFER, SEND_BUFFER)?);
+        let open = |_| UdpSocket::from_std(udp::bind(SocketAddr::new(settings.bind, 0), RECEIVE_BUFFER, SEND_BUFFER)?);
         let sockets = (0..count).map(open).collect::<io::Result<_>>()?;
         Ok(Self { sockets, buffer: Box::new([0; MAX_DATAGRAM]) })
     }

@@ -13,8 +13,8 @@ use super::mark::Mark;
 use super::play::{AUDIO_PT, Destination, Target, VIDEO_PT};
 use super::settings::{RtcpSending, SimSettings};
 use super::track::Track;
-use crate::base::{CameraId, StreamId};
 use crate::base::time::ntp64;
+use crate::base::{CameraId, StreamId};
 use crate::media::{SeqNo, Ssrc};
 
 /// Packets that leave together, and the pause until the next group: a large keyframe does not come as one burst.

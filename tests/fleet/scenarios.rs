@@ -99,10 +99,8 @@ async fn an_imitator_behind_the_same_address_never_gets_through_while_the_camera
     let near = site.switch_on(imitator.clone());
     imitator.bind = address(7);
     let far = site.switch_on(imitator.nth(1));
-    until("they have sent much", async || {
-        [&near, &far].iter().all(|imitator| imitator.report().packets_sent > 100)
-    })
-    .await;
+    until("they have sent much", async || [&near, &far].iter().all(|imitator| imitator.report().packets_sent > 100))
+        .await;
     assert!(near.report().feedback.count == 0 && far.report().feedback.count == 0, "they were answered");
     goes_on(site, camera).await;
 }

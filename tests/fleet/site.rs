@@ -103,11 +103,7 @@ impl Site {
     /// Where cameras send to.
     pub(crate) fn ports(&self) -> Imitated {
         let port = |name: &str| (Ipv4Addr::LOCALHOST, self.service.port(name)).into();
-        Imitated {
-            video: port("camera_video_udp"),
-            rtcp: port("camera_rtcp_udp"),
-            audio: port("camera_audio_udp"),
-        }
+        Imitated { video: port("camera_video_udp"), rtcp: port("camera_rtcp_udp"), audio: port("camera_audio_udp") }
     }
 
     pub(crate) async fn end(self) {
@@ -117,12 +113,8 @@ impl Site {
 }
 
 fn start(env: &[(&str, &str)]) -> Service {
-    let ours = [
-        ("LOCAL_IP", "127.0.0.1"),
-        ("EXTERNAL_IP", "127.0.0.1"),
-        ("STREAM_IDLE_TIMEOUT", "0"),
-        ("LOG_LEVEL", "info"),
-    ];
+    let ours =
+        [("LOCAL_IP", "127.0.0.1"), ("EXTERNAL_IP", "127.0.0.1"), ("STREAM_IDLE_TIMEOUT", "0"), ("LOG_LEVEL", "info")];
     let all: Vec<_> = ours.iter().chain(env).copied().collect();
     Service::start(&all)
 }

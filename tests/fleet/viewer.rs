@@ -193,10 +193,8 @@ impl Peer {
     /// A connectivity check with nomination (RFC 8445 §7.1).
     fn check(&self) -> Vec<u8> {
         let raw = |typ: AttrType, value: &[u8]| RawAttribute { typ, length: 0, value: value.to_vec() };
-        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(
-            self.password.clone(),
-            self.provider.crypto(),
-        );
+        let integrity =
+            MessageIntegrity::new_short_term_integrity_with_provider(self.password.clone(), self.provider.crypto());
         let setters: Vec<Box<dyn Setter + '_>> = vec![
             Box::new(BINDING_REQUEST),
             Box::new(TransactionId::new()),
