@@ -77,12 +77,7 @@ impl Drop for Viewer {
 
 impl Viewer {
     /// Watches a stream and counts what comes. Returns with the server's answer.
-    pub(crate) async fn watch(
-        signaling: &str,
-        camera: CameraId,
-        stream: &str,
-        tally: Arc<Mutex<Tally>>,
-    ) -> Self {
+    pub(crate) async fn watch(signaling: &str, camera: CameraId, stream: &str, tally: Arc<Mutex<Tally>>) -> Self {
         let provider = rtc_crypto::default_provider().unwrap();
         let name = vec!["viewer".to_owned()];
         let certificate = Certificate::generate_self_signed(name, provider.crypto()).unwrap();
