@@ -153,10 +153,10 @@ async fn dark(site: &Site, camera: &Camera) -> Option<String> {
     if tokio::time::timeout(PATIENCE, flows).await.is_ok() {
         return None;
     }
-    let stream = &site.detail(camera).await["stream"];
-    let (error, media) = (&stream["error_message"], &stream["media"]);
-    let sends = camera.report().streaming;
-    Some(format!("{} at {}: {} {error}, {media}; it sends: {sends}", camera.id, camera.ip, stream["state"]))
+    let detail = site.detail(camera).await;
+    let (stream, sends) = (&detail["stream"], camera.report().streaming);
+    let (state, error, why) = (&stream["state"], &stream["error_message"], &stream["why_no_picture"]);
+    Some(format!("{} at {}: {state} {error}, {why}; it sends: {sends}", camera.id, camera.ip))
 }
 
 fn number<T: FromStr>(name: &str, default: T) -> T {
