@@ -85,6 +85,8 @@ struct Scene {
     /// What went in and has not come out: it precedes a picture.
     pending: Vec<Chunk>,
     known_sets: Vec<Chunk>,
+    /// What stands in packets with sets: it goes with them when the same packet comes again.
+    repeatable: Vec<Chunk>,
     numbers: BTreeSet<u64>,
     highest: Option<u64>,
     holes: u64,
@@ -100,6 +102,9 @@ impl Scene {
         self.repair.push(packet, &mut out);
         let after = self.repair.counters();
         self.known_sets.extend(units.iter().filter(|unit| matches!(unit.kind(), 7 | 8) && unit.is_whole()).cloned());
+        if units.iter().any(|unit| matches!(unit.kind(), 7 | 8)) {
+            self.repeatable.extend(units.iter().cloned());
+        }
         let orphan = before
             .named_faults()
             .zip(after.named_faults())
@@ -167,9 +172,9 @@ impl Scene {
         }
     }
 
-    /// Only a repeated set may be.
+    /// Only a repeated set may be, and what was in one packet with it.
     fn was_dropped(&self, chunk: &Chunk, has_repeated: bool) {
-        assert!(has_repeated && self.known_sets.contains(chunk), "{chunk:x?} is lost");
+        assert!(has_repeated && self.repeatable.contains(chunk), "{chunk:x?} is lost");
     }
 
     fn ends(self) -> bool {
