@@ -84,7 +84,7 @@ impl Site {
         assert_eq!(status, 201, "{started}");
         let stream = started["stream_id"].as_str().unwrap().to_owned();
         let signaling = self.service.address("signaling");
-        let watch = Viewer::watch(signaling, camera.id, &stream, camera.id, Arc::clone(&camera.tally));
+        let watch = Viewer::watch(signaling, camera.id, &stream, Arc::clone(&camera.tally));
         camera.viewer = Some(watch.await);
         camera.stream = Some(stream);
     }

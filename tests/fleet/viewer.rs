@@ -65,25 +65,19 @@ pub(crate) struct Tally {
 
 /// A viewer that is connected, or about to be.
 pub(crate) struct Viewer {
-    _page: Page,
-    task: JoinHandle<()>,
+    /// The page stays open, and the media come.
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Drop for Viewer {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Viewer {
     /// Watches a stream and counts what comes. Returns with the server's answer.
-    pub(crate) async fn watch(
-        signaling: &str,
-        camera: CameraId,
-        stream: &str,
-        expected: CameraId,
-        tally: Arc<Mutex<Tally>>,
-    ) -> Self {
+    pub(crate) async fn watch(signaling: &str, camera: CameraId, stream: &str, tally: Arc<Mutex<Tally>>) -> Self {
         let provider = rtc_crypto::default_provider().unwrap();
         let name = vec!["viewer".to_owned()];
         let certificate = Certificate::generate_self_signed(name, provider.crypto()).unwrap();
@@ -94,8 +88,8 @@ impl Viewer {
 
         let mut page = Page::open(signaling).await;
         let answer = page.watch(camera.as_str(), stream, &offer).await;
-        let task = tokio::spawn(Peer::new(&answer, provider, certificate, expected, tally).run());
-        Self { _page: page, task }
+        let peer = Peer::new(&answer, provider, certificate, camera, tally);
+        Self { tasks: [tokio::spawn(page.stay()), tokio::spawn(peer.run())] }
     }
 }
 

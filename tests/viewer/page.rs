@@ -52,6 +52,12 @@ impl Page {
         self.say(json!({"type": "stop"})).await;
     }
 
+    /// Answers pings, as a page does that has nothing to say, until the server closes the socket.
+    #[allow(dead_code)]
+    pub(crate) async fn stay(mut self) {
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+
     /// The code with which the server closes the socket; nothing but candidates may come before.
     pub(crate) async fn close_code(mut self) -> u16 {
         loop {
