@@ -158,7 +158,10 @@ impl Expectation {
             Relation::Elsewhere if stranger.first < self.opened && !own => Standing::No(Some(Unlatched::Earlier)),
             Relation::Elsewhere if now < stranger.first + HINT_PATIENCE => Standing::No(Some(Unlatched::Unconfirmed)),
             Relation::Elsewhere => Standing::Distant,
-            Relation::Moved => self.ruled_out_by(SLOTS, stranger, false, ip, now),
+            Relation::Moved => {
+                let near = self.announced.is_some_and(|(announced, _)| announced == ip);
+                self.ruled_out_by(SLOTS, stranger, near, ip, now)
+            }
             Relation::Open if stranger.first < self.opened && !own => Standing::No(Some(Unlatched::Earlier)),
             // A camera's RTCP says nothing about itself: only a stream with media can own it.
             Relation::Open if slot == Slot::Rtcp => Standing::Rival { near: false, soon: false },
@@ -274,14 +277,15 @@ impl Expectation {
     }
 
     fn relation(&self, ip: IpAddr, now: Instant) -> Relation {
+        let announced = self.announced.map(|(ip, _)| ip);
         if self.live_ips(Some(ip), now).next().is_some() {
             return match self.live_ips(Some(ip), now).any(|live| live == ip) {
                 true => Relation::Same,
-                false if self.announced.is_some() => Relation::Foreign,
+                false if announced.is_some_and(|announced| announced != ip) => Relation::Foreign,
+                // Where it was announced it may have moved, though its old source is not silent for long yet.
                 false => Relation::Moved,
             };
         }
-        let announced = self.announced.map(|(ip, _)| ip);
         match self.silent_ips().chain(announced).any(|known| known == ip) {
             true => Relation::Same,
             false if announced.is_some() && self.silent_ips().next().is_none() => Relation::Elsewhere,

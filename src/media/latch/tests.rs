@@ -487,3 +487,18 @@ fn a_hundred_thousand_strangers_do_not_grow_the_table_nor_touch_a_stream() {
     assert!(s.latch.strangers() <= MAX_STRANGERS, "{}", s.latch.strangers());
     assert_eq!(s.latch.pins().count(), 1);
 }
+
+#[test]
+fn a_camera_that_was_announced_elsewhere_a_moment_ago_is_a_rival_there_before_its_old_source_counts_as_silent() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    s.run(2 * SECOND, &["10.0.0.5:4000"]);
+    s.latch.expect(1, "10.0.0.9".parse().unwrap(), s.now);
+    s.run(600 * MS, &["10.0.0.9:4000"]);
+    // Its neighbour there is started before that: what comes may be either's.
+    s.open(2, Some("10.0.0.9"));
+    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Unconfirmed));
+    s.run(2 * SECOND, &["10.0.0.9:4000", "10.0.0.9:5000"]);
+    assert_ne!(s.video("10.0.0.9:4000"), Ok(2));
+    assert_ne!(s.video("10.0.0.9:5000"), Ok(1));
+}
