@@ -32,7 +32,7 @@ const EDGES_WITHIN: Duration = Duration::from_millis(300);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port cannot be had.
-    #[error("{key}: cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}")]
     Bind {
         /// The key that names it.
         key: &'static str,

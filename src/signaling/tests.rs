@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -275,13 +276,23 @@ async fn a_message_beyond_1_mib_closes_the_socket_and_no_other() {
     let (mut page, mut other) = (site.page().await, site.page().await);
     page.say(vec![b' '; MAX_MESSAGE]).await;
     assert_eq!(page.hear_error().await, "Invalid JSON");
-    // It may be cut off while it still sends.
-    let _ = page.socket.send(vec![b' '; MAX_MESSAGE + 1].into()).await;
-    // What the page had still to send may cost it the close frame, as the reset overtakes it.
-    assert!(page.hear_close().await.is_none_or(|frame| u16::from(frame.code) == 1009));
+    // The header alone (RFC 6455 §5.2): a binary frame, masked, one byte too long. Its contents would be cut off.
+    let mut header = vec![0x82, 0xff];
+    header.extend_from_slice(&(MAX_MESSAGE as u64 + 1).to_be_bytes());
+    header.extend_from_slice(&[0; 4]);
+    page.socket.get_mut().write_all(&header).await.unwrap();
+    assert_eq!(u16::from(page.hear_close().await.unwrap().code), 1009);
     assert_eq!(site.counters.snapshot().broken, 1);
     other.say("{").await;
     assert_eq!(other.hear_error().await, "Invalid JSON");
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_closes_the_socket_with_1007() {
+    let site = Site::new().await;
+    let mut page = site.page().await;
+    page.socket.get_mut().write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
+    assert_eq!(u16::from(page.hear_close().await.unwrap().code), 1007);
 }
 
 #[tokio::test]
@@ -298,7 +309,7 @@ async fn origins_are_restricted_where_configured() {
 
 #[tokio::test]
 async fn a_request_that_is_no_handshake_is_answered_in_json() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     let site = Site::new().await;
     let mut socket = TcpStream::connect(site.address).await.unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
