@@ -10,6 +10,7 @@ mod handle;
 mod limits;
 mod sessions;
 mod shard;
+mod thinning;
 pub mod viewer;
 
 pub use handle::{

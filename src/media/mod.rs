@@ -22,6 +22,7 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod sps;
+pub mod transport_cc;
 
 pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};
