@@ -15,7 +15,7 @@ use super::listeners::Listeners;
 use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
-use crate::egress::{EgressHandle, EgressSettings};
+use crate::egress::{self, EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
@@ -263,6 +263,12 @@ fn egress_settings(config: &Config) -> EgressSettings {
     EgressSettings {
         advertise: advertised(&config.network, &config.viewers),
         connect_timeout: config.viewers.connect_timeout,
+        remb_policy: match config.media.remb_policy {
+            RembPolicy::Min => egress::RembPolicy::Min,
+            RembPolicy::Percentile => egress::RembPolicy::Percentile,
+            RembPolicy::Floor => egress::RembPolicy::Floor(u64::from(config.media.remb_floor) * 1_000),
+            RembPolicy::IgnoreSlow => egress::RembPolicy::IgnoreSlow,
+        },
         shards: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
@@ -293,7 +299,6 @@ fn control_settings(config: &Config) -> Settings {
         start_idempotent: streams.start_idempotent,
         start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
-        viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
             local_ip: config.network.local_ip(),
             external_ip: config.network.external_ip(),

@@ -3,13 +3,15 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use super::driver::{Driver, Shared};
+use super::limits::RembPolicy;
 use super::sessions::Sessions;
 use super::shard::{self, ShardInbox, ShardSink};
+use super::stats::ViewerStats;
 use crate::base::udp::{self, RunSender};
 use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::FrameSink;
@@ -111,31 +113,6 @@ pub enum EgressEvent {
     },
 }
 
-/// What the egress knows of a viewer.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ViewerStats {
-    /// ICE and DTLS are up.
-    pub connected: bool,
-    /// The browser's address.
-    pub remote: Option<SocketAddr>,
-    /// RTP packets sent.
-    pub packets: u64,
-    /// Bytes sent, SRTP included.
-    pub bytes: u64,
-    /// Retransmissions sent.
-    pub retransmissions: u64,
-    /// NACKed packets asked for.
-    pub nacks: u64,
-    /// PLIs and FIRs received.
-    pub plis: u64,
-    /// Fraction of video packets lost by the last receiver report, 0–1.
-    pub fraction_lost: f64,
-    /// Round-trip time by the last receiver report, in milliseconds.
-    pub rtt_ms: Option<f64>,
-    /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
-    pub remb: Option<u64>,
-}
-
 /// Settings of the egress.
 #[derive(Debug, Clone)]
 pub struct EgressSettings {
@@ -143,6 +120,8 @@ pub struct EgressSettings {
     pub advertise: Vec<IpAddr>,
     /// A viewer that is not connected after this is forgotten.
     pub connect_timeout: Duration,
+    /// Whose bandwidth limits what cameras are asked for.
+    pub remb_policy: RembPolicy,
     /// Threads that send; one per core.
     pub shards: usize,
 }
@@ -200,13 +179,13 @@ impl EgressHandle {
         let sender = RunSender::new(port.0.try_clone()?)?;
         let count = settings.shards.max(1);
         let (shards, threads): (Vec<_>, Vec<_>) = (0..count)
-            .map(|index| shard::spawn(index, sender.clone()))
+            .map(|index| shard::spawn(index, sender.clone(), events.clone()))
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
         let shards: Arc<[ShardInbox]> = shards.into();
         let config = SessionConfig { identity, candidates };
-        let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, count)));
+        let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, settings.remb_policy, count)));
         let driver = Driver::new(port.0, shared.clone(), shards.clone(), events)?;
         let stop = shutdown.clone();
         shutdown.spawn(async move {
@@ -250,7 +229,7 @@ impl EgressHandle {
 
     /// Current figures, or `None` for a viewer that is not there.
     pub fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
-        self.shared.lock().stats(viewer)
+        self.shared.lock().stats(viewer, Instant::now(), SystemTime::now())
     }
 
     /// Frames that a shard had to drop because it was too slow.

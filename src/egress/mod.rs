@@ -8,12 +8,21 @@ mod driver;
 pub mod fanout;
 mod handle;
 mod limits;
+mod marks;
+mod rate;
+mod resend;
+mod run;
 mod sessions;
 mod shard;
+mod stats;
 mod thinning;
 pub mod viewer;
+mod wishes;
 
 pub use handle::{
     AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError,
-    ViewerPort, ViewerStats,
+    ViewerPort,
 };
+pub use limits::RembPolicy;
+pub use stats::ViewerStats;
+pub use thinning::ThinReason;

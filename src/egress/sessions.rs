@@ -7,20 +7,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
-use super::limits::ViewerLimits;
+use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
+use super::limits::{RembPolicy, Said, ViewerLimits};
 use super::shard::Command;
-use super::viewer::{NewViewer, Path, ViewerCounters};
+use super::stats::{ViewerCounters, ViewerStats};
+use super::viewer::{Heard, NewViewer, Path};
+use super::wishes::Wishes;
 use crate::base::{StreamId, Timers, ViewerId};
-use crate::media::Ssrc;
+use crate::media::{SeqNo, Ssrc};
 use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, Session, SessionConfig, request_ufrag};
-
-/// Middle 32 bits of NTP time count 1/65,536 s.
-const NTP_SHORT: f64 = 65_536.0;
-/// A round trip longer than this is a wrapped or made-up figure.
-const MAX_RTT_SECONDS: f64 = 60.0;
 
 /// Packets that one viewer may miss at once; more is a loss that only a keyframe cures.
 const MAX_NACKED: usize = 1_024;
@@ -44,7 +41,9 @@ struct Entry {
     counters: Arc<ViewerCounters>,
     sources: HashSet<SocketAddr>,
     path: Option<Path>,
+    offered: Instant,
     connect_by: Option<Instant>,
+    wishes: Wishes,
     stats: ViewerStats,
 }
 
@@ -65,7 +64,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(config: SessionConfig, connect_timeout: Duration, shards: usize) -> Self {
+    pub(super) fn new(config: SessionConfig, connect_timeout: Duration, remb_policy: RembPolicy, shards: usize) -> Self {
         Self {
             config,
             connect_timeout,
@@ -75,7 +74,7 @@ impl Sessions {
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
             timers: Timers::default(),
-            limits: ViewerLimits::default(),
+            limits: ViewerLimits::new(remb_policy),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             unknown: 0,
@@ -124,7 +123,9 @@ impl Sessions {
             counters: Arc::default(),
             sources: HashSet::new(),
             path: None,
+            offered: now,
             connect_by: Some(now + self.connect_timeout),
+            wishes: Wishes::new(now),
             stats: ViewerStats::default(),
         };
         self.entries.insert(add.viewer, entry);
@@ -155,22 +156,24 @@ impl Sessions {
             self.by_source.remove(source);
         }
         self.timers.set(viewer, None);
-        if let Some((stream, bits_per_second)) = self.limits.remove(viewer, now) {
+        let stream = entry.stream;
+        if let Some(bits_per_second) = self.limits.remove(stream, viewer, now) {
             self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
         }
         self.events.push_back(EgressEvent::Closed { viewer, reason });
     }
 
-    pub(super) fn stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
+    /// Figures of a viewer; `wall` is the system time at `now`.
+    pub(super) fn stats(&self, viewer: ViewerId, now: Instant, wall: SystemTime) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Some(ViewerStats {
-            remote: entry.path.map(|path| path.remote),
-            packets: count(&entry.counters.packets),
-            bytes: count(&entry.counters.bytes),
-            retransmissions: count(&entry.counters.retransmissions),
+        let path = entry.path;
+        let stats = ViewerStats {
+            remote: path.map(|path| path.remote),
+            local: path.and_then(|path| path.local),
+            protocol: path.map(|_| "udp"),
             ..entry.stats.clone()
-        })
+        };
+        Some(stats.with(&entry.counters, now, wall))
     }
 
     /// One datagram on the viewer port; `ntp_short` are the middle 32 bits of the NTP time at `now`.
@@ -256,9 +259,10 @@ impl Sessions {
                         self.actions.push_back(Action::Shard(entry.shard, Command::SetPath(viewer, path)));
                     }
                 }
-                Some(Output::Connected { sealer, .. }) => {
+                Some(Output::Connected { sealer, profile }) => {
                     let Some(path) = entry.path else { continue };
                     entry.stats.connected = true;
+                    entry.stats.srtp_profile = Some(profile.name());
                     entry.connect_by = None;
                     let new = NewViewer {
                         viewer,
@@ -267,8 +271,10 @@ impl Sessions {
                         sealer,
                         path,
                         counters: entry.counters.clone(),
+                        offered: entry.offered,
                     };
                     self.actions.push_back(Action::Shard(entry.shard, Command::Add(Box::new(new))));
+                    self.limits.add(entry.stream, viewer);
                     self.events.push_back(EgressEvent::Connected { viewer });
                 }
                 Some(Output::Feedback(feedback)) => self.on_feedback(viewer, feedback, ntp_short, now),
@@ -284,45 +290,65 @@ impl Sessions {
     fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32, now: Instant) {
         let Some(entry) = self.entries.get_mut(&viewer) else { return };
         let video = entry.session.tracks().video.as_ref().map(|track| track.ssrc);
-        let stream = entry.stream;
-        let mut limit = None;
-        match feedback {
-            Feedback::Pli { ssrc } | Feedback::Fir { ssrc } if Some(ssrc) == video => {
-                entry.stats.plis += 1;
-                self.events.push_back(EgressEvent::KeyframeWanted { stream: entry.stream });
-                self.actions.push_back(Action::Shard(entry.shard, Command::Restart(viewer)));
+        let is_video = feedback.source().is_none_or(|ssrc| Some(ssrc) == video);
+        let heard = match feedback {
+            Feedback::Pli { .. } | Feedback::Fir { .. } if is_video => {
+                let is_pli = matches!(feedback, Feedback::Pli { .. });
+                *(if is_pli { &mut entry.stats.plis } else { &mut entry.stats.firs }) += 1;
+                return self.on_lost_picture(viewer, now);
             }
             Feedback::Nack { ssrc, seqs } => {
                 entry.stats.nacks += seqs.len() as u64;
-                // One command for the many NACKs that one datagram can hold.
-                match self.actions.back_mut() {
-                    Some(Action::Shard(_, Command::Retransmit(to, of, lost))) if (*to, *of) == (viewer, ssrc) => {
-                        let room = MAX_NACKED.saturating_sub(lost.len());
-                        lost.extend(seqs.into_iter().take(room));
-                    }
-                    _ => self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs))),
-                }
+                return self.on_nack(viewer, ssrc, seqs);
             }
-            Feedback::Report(report) if Some(Ssrc(report.ssrc)) == video => {
-                entry.stats.fraction_lost = f64::from(report.fraction_lost) / 256.0;
-                limit = self.limits.on_loss(stream, viewer, entry.stats.fraction_lost, now);
-                if report.last_sr != 0 {
-                    // RFC 3550 §6.4.1: A - LSR - DLSR.
-                    let round_trip = ntp_short.wrapping_sub(report.last_sr).wrapping_sub(report.delay_since_last_sr);
-                    let seconds = f64::from(round_trip) / NTP_SHORT;
-                    if seconds < MAX_RTT_SECONDS {
-                        entry.stats.rtt_ms = Some(seconds * 1_000.0);
-                    }
-                }
-            }
+            Feedback::Report(report) if is_video => Heard::Report {
+                loss: entry.stats.on_report(&report),
+                round_trip: entry.stats.on_round_trip(&report, ntp_short),
+            },
             Feedback::Remb { bitrate } => {
                 entry.stats.remb = Some(bitrate);
-                limit = self.limits.on_remb(stream, viewer, bitrate, now);
+                Heard::Remb(bitrate)
             }
-            _ => {}
+            Feedback::Arrivals(arrivals) => Heard::Arrivals(arrivals),
+            _ => return,
+        };
+        let (remb, loss) = match &heard {
+            Heard::Remb(remb) => (Some(*remb), None),
+            Heard::Report { loss, .. } => (None, Some(*loss)),
+            Heard::Arrivals(_) => (None, None),
+        };
+        let stream = entry.stream;
+        if remb.is_some() || loss.is_some() {
+            let thinned = entry.counters.thinned.load(Ordering::Relaxed);
+            let said = Said { remb, loss, thinned, carries: entry.counters.rare().carries };
+            if let Some(bits_per_second) = self.limits.on_said(stream, viewer, said, now) {
+                self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
+            }
         }
-        if let Some(bits_per_second) = limit {
-            self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
+        self.actions.push_back(Action::Shard(entry.shard, Command::Heard(viewer, heard)));
+    }
+
+    fn on_lost_picture(&mut self, viewer: ViewerId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        // A viewer whose path carries keyframes only is not to have everybody pay for more of them.
+        if !entry.counters.thinned.load(Ordering::Relaxed) && entry.wishes.allows(now) {
+            self.events.push_back(EgressEvent::KeyframeWanted { stream: entry.stream });
+        }
+        // One command for the many PLIs that one datagram can hold.
+        if !matches!(self.actions.back(), Some(Action::Shard(_, Command::Restart(last))) if *last == viewer) {
+            self.actions.push_back(Action::Shard(entry.shard, Command::Restart(viewer)));
+        }
+    }
+
+    fn on_nack(&mut self, viewer: ViewerId, ssrc: Ssrc, seqs: Vec<SeqNo>) {
+        let Some(entry) = self.entries.get(&viewer) else { return };
+        // One command for the many NACKs that one datagram can hold.
+        match self.actions.back_mut() {
+            Some(Action::Shard(_, Command::Retransmit(to, of, lost))) if (*to, *of) == (viewer, ssrc) => {
+                let room = MAX_NACKED.saturating_sub(lost.len());
+                lost.extend(seqs.into_iter().take(room));
+            }
+            _ => self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs))),
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::certificate::Fingerprint;
 use super::dtls::DtlsRole;
-use super::negotiate::{Accepted, Negotiated, Verdict};
+use super::negotiate::{Accepted, Negotiated, TRANSPORT_CC_URI, Verdict};
 use super::offer::{ParsedOffer, Section};
 use super::session::Track;
 
@@ -123,6 +123,9 @@ fn accepted_section(
     sdp.line(format_args!("a=msid:{STREAM_ID} {STREAM_ID}-{}", section.media));
     sdp.line(format_args!("a=rtcp-mux"));
     sdp.line(format_args!("a=rtcp-rsize"));
+    if let Some(number) = accepted.transport_cc {
+        sdp.line(format_args!("a=extmap:{number} {TRANSPORT_CC_URI}"));
+    }
     sdp.line(format_args!("a=rtpmap:{pt} {}", accepted.rtpmap));
     if !accepted.fmtp.is_empty() {
         sdp.line(format_args!("a=fmtp:{pt} {}", accepted.fmtp));

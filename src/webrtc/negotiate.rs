@@ -8,8 +8,12 @@ use crate::media::MediaKind;
 const H264: &str = "H264/90000";
 const OPUS: &str = "opus/48000/2";
 const RTX_VIDEO: &str = "rtx/90000";
-/// Feedback that is answered when offered. Not transport-cc: without it both browsers send REMB.
+/// Feedback that is answered when offered.
 const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
+/// Arrival times of packets that carry the extension; the thinning of weak viewers looks at them.
+const TRANSPORT_CC: &str = "transport-cc";
+pub(super) const TRANSPORT_CC_URI: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// RFC 6184 §8.1: what a missing `profile-level-id` means.
 const DEFAULT_PROFILE_LEVEL_ID: &str = "42000a";
 
@@ -41,6 +45,8 @@ pub(super) struct Accepted {
     pub(super) fmtp: String,
     pub(super) feedback: Vec<&'static str>,
     pub(super) rtx: Option<u8>,
+    /// Number of the transport-wide sequence number extension.
+    pub(super) transport_cc: Option<u8>,
 }
 
 /// Chooses one video and one audio section that share a transport.
@@ -99,13 +105,20 @@ fn accept(section: &Section, kind: MediaKind, codec: &OfferedCodec, profile_leve
     let is_video = kind == MediaKind::Video;
     let rtx = section.codecs.iter().find(|c| c.is(RTX_VIDEO) && c.parameter("apt") == Some(&apt));
     let offered = |name: &&str| codec.feedback.iter().any(|f| f == name);
+    let rtx = rtx.filter(|_| is_video).map(|c| c.payload_type);
+    // Without RTX a packet that is resent has to be the same to the last byte, and could not get a new number.
+    let extension = section.extensions.iter().find(|(_, uri)| uri == TRANSPORT_CC_URI).map(|(number, _)| *number);
+    let transport_cc = extension.filter(|_| rtx.is_some() && offered(&TRANSPORT_CC));
+    let mut feedback: Vec<_> = VIDEO_FEEDBACK.into_iter().filter(|_| is_video).filter(offered).collect();
+    feedback.extend(transport_cc.map(|_| TRANSPORT_CC));
     Accepted {
         kind,
         payload_type,
         rtpmap: codec.rtpmap.clone(),
         fmtp: if is_video { answered_h264(codec, profile_level_id) } else { codec.fmtp.clone() },
-        feedback: VIDEO_FEEDBACK.into_iter().filter(|_| is_video).filter(offered).collect(),
-        rtx: rtx.filter(|_| is_video).map(|c| c.payload_type),
+        feedback,
+        rtx,
+        transport_cc,
     }
 }
 

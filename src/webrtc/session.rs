@@ -56,6 +56,8 @@ pub struct Track {
     pub payload_type: u8,
     /// Retransmissions (RFC 4588), where the offer has them.
     pub rtx: Option<Rtx>,
+    /// Number of the header extension for transport-wide sequence numbers, where the offer has it and RTX.
+    pub transport_cc: Option<u8>,
 }
 
 /// The payload format of a track.
@@ -369,13 +371,14 @@ fn tracks(offer: &ParsedOffer, negotiated: &Negotiated) -> NegotiatedTracks {
                 Verdict::Accepted(accepted) if accepted.kind == kind => Some((s, accepted)),
                 _ => None,
             })?;
-        let Accepted { payload_type, rtx, .. } = accepted;
+        let Accepted { payload_type, rtx, transport_cc, .. } = accepted;
         Some(Track {
             mid: section.mid.clone().unwrap_or_default(),
             codec,
             ssrc: new_ssrc(),
             payload_type: *payload_type,
             rtx: rtx.map(|payload_type| Rtx { ssrc: new_ssrc(), payload_type }),
+            transport_cc: *transport_cc,
         })
     };
     NegotiatedTracks {

@@ -17,6 +17,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use self::delay::DelayWatch;
+pub(super) use self::probe::{PROBE_FACTOR, PROBE_TIME};
 use self::probe::{Probe, Verdict};
 
 /// Loss (0 to 1) in one receiver report that no path has by accident …
@@ -149,6 +150,11 @@ impl Thinning {
     pub(super) fn is_curious(&self) -> bool {
         const CURIOUS_US: i64 = 20_000;
         self.delay.queue_us().is_some_and(|queue| queue > CURIOUS_US)
+    }
+
+    /// Whether [`Self::poll`] may have something to say without new input.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_thinned() || self.thin.is_some()
     }
 
     /// The last queueing delay that is known, in microseconds.
