@@ -165,7 +165,8 @@ fn cameras(c: &mut Criterion) {
 }
 
 fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
-    let video = Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None, transport_cc: None };
+    let video =
+        Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None, transport_cc: None };
     NewViewer {
         viewer: ViewerId::random(),
         stream,

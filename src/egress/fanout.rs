@@ -225,7 +225,8 @@ impl Fanout {
     /// Sender reports that are due, and viewers that were closed meanwhile. To be called a few times a
     /// second; `wall` is the system time at `now`.
     pub fn tick(&mut self, now: Instant, wall: SystemTime, sink: &mut impl RunSink) {
-        let gone: Vec<ViewerId> = self.viewers().filter(|out| out.counters.closed.load(Ordering::Relaxed)).map(|out| out.viewer).collect();
+        let gone: Vec<ViewerId> =
+            self.viewers().filter(|out| out.counters.closed.load(Ordering::Relaxed)).map(|out| out.viewer).collect();
         gone.into_iter().for_each(|viewer| self.remove_viewer(viewer));
         let mut due = Vec::new();
         for stream in self.streams.values_mut() {

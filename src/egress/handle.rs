@@ -185,7 +185,8 @@ impl EgressHandle {
             .unzip();
         let shards: Arc<[ShardInbox]> = shards.into();
         let config = SessionConfig { identity, candidates };
-        let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, settings.remb_policy, count)));
+        let shared =
+            Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, settings.remb_policy, count)));
         let driver = Driver::new(port.0, shared.clone(), shards.clone(), events)?;
         let stop = shutdown.clone();
         shutdown.spawn(async move {

@@ -83,7 +83,13 @@ impl ViewerLimits {
     }
 
     /// A viewer said something. Returns the stream's limit if it has changed.
-    pub(super) fn on_said(&mut self, stream: StreamId, viewer: ViewerId, said: Said, now: Instant) -> Option<Option<u64>> {
+    pub(super) fn on_said(
+        &mut self,
+        stream: StreamId,
+        viewer: ViewerId,
+        said: Said,
+        now: Instant,
+    ) -> Option<Option<u64>> {
         let entry = self.streams.get_mut(&stream)?.viewers.get_mut(&viewer)?;
         entry.remb = said.remb.or(entry.remb);
         if said.loss.is_some_and(|loss| loss >= TROUBLE) {
@@ -127,7 +133,8 @@ impl ViewerLimits {
 impl Stream {
     fn limit(&mut self, policy: RembPolicy, now: Instant) -> Option<u64> {
         let all_thinned = self.viewers.values().all(|viewer| viewer.thinned);
-        let mut limits: Vec<u64> = self.viewers.values_mut().filter_map(|viewer| viewer.limit(all_thinned, now)).collect();
+        let mut limits: Vec<u64> =
+            self.viewers.values_mut().filter_map(|viewer| viewer.limit(all_thinned, now)).collect();
         limits.sort_unstable();
         match policy {
             RembPolicy::Min => limits.first().copied(),

@@ -20,8 +20,7 @@ pub mod viewer;
 mod wishes;
 
 pub use handle::{
-    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError,
-    ViewerPort,
+    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError, ViewerPort,
 };
 pub use limits::RembPolicy;
 pub use stats::ViewerStats;

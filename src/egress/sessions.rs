@@ -64,7 +64,12 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(config: SessionConfig, connect_timeout: Duration, remb_policy: RembPolicy, shards: usize) -> Self {
+    pub(super) fn new(
+        config: SessionConfig,
+        connect_timeout: Duration,
+        remb_policy: RembPolicy,
+        shards: usize,
+    ) -> Self {
         Self {
             config,
             connect_timeout,
@@ -169,11 +174,18 @@ impl Sessions {
         let path = entry.path;
         let stats = ViewerStats {
             remote: path.map(|path| path.remote),
-            local: path.and_then(|path| path.local),
+            local: path.and_then(|path| self.local_address(path)),
             protocol: path.map(|_| "udp"),
             ..entry.stats.clone()
         };
         Some(stats.with(&entry.counters, now, wall))
+    }
+
+    /// The address of ours on a path: what the datagrams were sent to where the system tells, else the first
+    /// one that is advertised.
+    fn local_address(&self, path: Path) -> Option<SocketAddr> {
+        let first = self.config.candidates.first()?;
+        Some(SocketAddr::new(path.local.unwrap_or(first.ip), first.port))
     }
 
     /// One datagram on the viewer port; `ntp_short` are the middle 32 bits of the NTP time at `now`.

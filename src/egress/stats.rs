@@ -1,6 +1,6 @@
 //! What is known of a viewer: counters that its shard writes, and the snapshot for the outside.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -68,7 +68,7 @@ pub struct ViewerStats {
     /// The browser's address.
     pub remote: Option<SocketAddr>,
     /// The address of ours that it talks to.
-    pub local: Option<IpAddr>,
+    pub local: Option<SocketAddr>,
     /// `udp` or `tcp`.
     pub protocol: Option<&'static str>,
     /// SRTP profile, by its name in DTLS.

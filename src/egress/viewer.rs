@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use self::weak::ProbeOut;
-pub(super) use self::weak::PROBE_TURN;
 pub use self::weak::Heard;
+pub(super) use self::weak::PROBE_TURN;
+use self::weak::ProbeOut;
 use super::marks::Marks;
 use super::resend::Resends;
 use super::run::RunBuilder;
@@ -283,9 +283,8 @@ impl ViewerOut {
     ) -> io::Result<()> {
         let is_video = frame.kind == MediaKind::Video;
         let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(()) };
-        let marks = self.marks.as_mut().filter(|marks| {
-            live && is_video && marks.is_due(self.thinning.is_curious(), now)
-        });
+        let marks =
+            self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
         let mut mark = None;
         if let (Some(marks), Some(last)) = (marks, frame.packets.last())
             && last.marker
@@ -415,4 +414,3 @@ impl ViewerOut {
         }
     }
 }
-

@@ -45,8 +45,7 @@ mod tests {
     fn a_storm_of_wishes_gets_a_few_at_once_and_then_one_every_three_seconds() {
         let start = Instant::now();
         let mut wishes = Wishes::new(start);
-        let passed: Vec<u64> =
-            (0..20_000).filter(|ms| wishes.allows(start + Duration::from_millis(*ms))).collect();
+        let passed: Vec<u64> = (0..20_000).filter(|ms| wishes.allows(start + Duration::from_millis(*ms))).collect();
         assert_eq!(passed[..4], [0, 250, 500, 750]);
         assert_eq!(passed.len(), 4 + 6, "{passed:?}");
     }

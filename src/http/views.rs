@@ -10,8 +10,8 @@ use crate::base::time::iso8601;
 use crate::base::{StreamId, ViewerId};
 use crate::control::registry::CameraFacts;
 use crate::control::{
-    CodecReport, IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, ReorderCounters, Started, StreamInfo, TrackStats,
-    ViewerInfo, ViewerStats,
+    CodecReport, IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, ReorderCounters, Started, StreamInfo, ThinReason,
+    TrackStats, ViewerInfo, ViewerStats,
 };
 
 // There is no media server with pipelines and endpoints any more, but scripts print these ids and some keep them.
@@ -250,14 +250,34 @@ fn track(track: &TrackStats) -> Value {
 fn viewer_stats(stats: &ViewerStats) -> Value {
     json!({
         "remote": address(stats.remote),
+        "local": address(stats.local),
+        "protocol": stats.protocol,
+        "srtp_profile": stats.srtp_profile,
         "packets": stats.packets,
         "bytes": stats.bytes,
         "retransmissions": stats.retransmissions,
+        "retransmissions_withheld": stats.retransmissions_withheld,
+        "refused_runs": stats.refused_runs,
         "nacks": stats.nacks,
         "plis": stats.plis,
+        "firs": stats.firs,
         "fraction_lost": stats.fraction_lost,
+        "lost": stats.lost,
+        "jitter_ms": hundredths(stats.jitter_ms),
         "rtt_ms": stats.rtt_ms.map(hundredths),
         "remb_kbps": stats.remb.map(|remb| remb / 1000),
+        "queue_ms": stats.queue_ms.map(hundredths),
+        "freezes": stats.freezes,
+        "freeze_seconds": hundredths(stats.freeze_seconds),
+        "first_packet_ms": stats.first_packet_ms,
+        "first_keyframe_ms": stats.first_keyframe_ms,
+        "thinned": stats.thinned,
+        "thinned_reason": stats.thinned_reason.map(ThinReason::name),
+        "thinned_since": time(stats.thinned_since),
+        "thinnings": stats.thinnings,
+        "thinned_seconds": hundredths(stats.thinned_seconds),
+        "probes": stats.probes,
+        "carries_kbps": stats.carries.map(|carries| carries / 1000),
     })
 }
 

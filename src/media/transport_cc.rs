@@ -134,8 +134,14 @@ mod tests {
         let start = 2 * REFERENCE_UNIT;
         assert_eq!(
             arrivals(&body),
-            [(65_534, start + 1_000), (65_535, start + 3_000), (0, start + 3_250), (14, start + 2_250), (15, start + 2_250)]
-                .map(|(seq, time): (u16, i64)| (seq, time))
+            [
+                (65_534, start + 1_000),
+                (65_535, start + 3_000),
+                (0, start + 3_250),
+                (14, start + 2_250),
+                (15, start + 2_250)
+            ]
+            .map(|(seq, time): (u16, i64)| (seq, time))
         );
     }
 

@@ -12,8 +12,7 @@ const RTX_VIDEO: &str = "rtx/90000";
 const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 /// Arrival times of packets that carry the extension; the thinning of weak viewers looks at them.
 const TRANSPORT_CC: &str = "transport-cc";
-pub(super) const TRANSPORT_CC_URI: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(super) const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// RFC 6184 §8.1: what a missing `profile-level-id` means.
 const DEFAULT_PROFILE_LEVEL_ID: &str = "42000a";
 

@@ -95,11 +95,17 @@ pub(super) enum Step {
 
 #[derive(Debug)]
 enum State {
-    Full { since: Instant },
-    Thinned { next_try: Instant },
+    Full {
+        since: Instant,
+    },
+    Thinned {
+        next_try: Instant,
+    },
     Probing(Probe),
     /// Everything goes on with the next keyframe.
-    Ready { ask: Instant },
+    Ready {
+        ask: Instant,
+    },
 }
 
 /// The state of one viewer's path.
