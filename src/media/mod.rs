@@ -23,5 +23,5 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sps;
 
-pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
+pub use frame::{ClockPoint, Codec, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};

@@ -236,6 +236,11 @@ impl Camera {
                     stream.change_source(&mut self.rng);
                 }
             }
+            Fault::SwitchSound => {
+                if let Some(stream) = &mut self.stream {
+                    stream.switch_sound(&mut self.rng);
+                }
+            }
             Fault::Rebind | Fault::Move(_) => {}
         }
         Some(fault)

@@ -205,7 +205,7 @@ impl Life {
                     Fault::Reboot => return,
                     Fault::Rebind => self.sockets.replace(settings),
                     Fault::Move(ip) => self.move_to(ip, settings).await,
-                    Fault::ChangeSource => {}
+                    Fault::ChangeSource | Fault::SwitchSound => {}
                 }
             }
             let (packets, deadline) = {

@@ -11,6 +11,7 @@ mod faults;
 mod feedback;
 mod mark;
 mod packetize;
+mod pcmu;
 mod play;
 mod presence;
 mod report;
@@ -29,6 +30,7 @@ pub use report::{FeedbackReport, SimReport};
 pub use settings::{CameraSettings, Fault, FaultSettings, Imitated, RtcpSending, SimLink, SimSettings};
 
 use crate::base::Shutdown;
+pub use crate::media::Codec;
 
 /// How [`run`] prints its reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
