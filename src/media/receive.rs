@@ -59,8 +59,16 @@ pub struct TrackReceiver {
     counters: Counters,
     rate: RateMeter,
     /// The packet under probation, and what it became when the next one confirmed it.
-    held: Option<RtpPacket>,
+    held: Option<Held>,
     confirmed: Option<(RtpPacket, Placed)>,
+}
+
+/// A packet that may be the first one of a new run.
+#[derive(Debug)]
+struct Held {
+    packet: RtpPacket,
+    expected: Option<RtpTime>,
+    arrived: Instant,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -161,9 +169,10 @@ impl TrackReceiver {
                 self.held = None;
                 Ok(self.accept(packet, false, expected, now))
             }
-            Ok(Admission::Restarts) => match self.held.take().filter(|held| held.ssrc() == packet.ssrc()) {
-                Some(first) => {
-                    let placed = self.restart(&first, codec, expected, now);
+            Ok(Admission::Restarts) => match self.held.take().filter(|held| held.packet.ssrc() == packet.ssrc()) {
+                Some(Held { packet: first, expected: then, arrived }) => {
+                    // Its time is that of its own arrival.
+                    let placed = self.restart(&first, codec, then, arrived);
                     self.confirmed = Some((first, placed));
                     // It follows the first one, so it cannot be refused.
                     self.source.as_mut().expect("restarted above").admit(packet.seq())?;
@@ -173,7 +182,7 @@ impl TrackReceiver {
             },
             Err(refused) => {
                 if refused == Refused::Probation {
-                    self.held = Some(packet.clone());
+                    self.held = Some(Held { packet: packet.clone(), expected, arrived: now });
                 }
                 Err(refused)
             }
