@@ -271,3 +271,7 @@ impl From<crate::media::receive::ReceiveFigures> for super::TrackStats {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
