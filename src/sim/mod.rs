@@ -14,6 +14,7 @@ mod packetize;
 mod pcmu;
 mod play;
 mod presence;
+mod record;
 mod report;
 mod settings;
 mod stream;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use driver::{Sim, SimError};
 pub use mark::Mark;
+pub use record::SentPicture;
 pub use report::{FeedbackReport, SimReport};
 pub use settings::{CameraSettings, Fault, FaultSettings, Imitated, RtcpSending, SimLink, SimSettings};
 

@@ -62,7 +62,7 @@ pub(super) struct Stream {
     best: Quality,
     /// Jump to the next keyframe.
     hurry: bool,
-    paced: VecDeque<(Instant, Transmit)>,
+    paced: VecDeque<(Instant, SeqNo, Transmit)>,
     ring: VecDeque<(SeqNo, Bytes)>,
     rtcp: RtcpSending,
     rtcp_received: bool,
@@ -205,14 +205,14 @@ impl Stream {
             // Numbers in the ring follow each other.
             let at = usize::from(seq.0.wrapping_sub(first.0));
             if let Some((_, bytes)) = self.ring.get(at) {
-                out.resent(now, Transmit { from: Port::Video, to: self.target.video.rtp, bytes: bytes.clone() });
+                out.resent(now, *seq, Transmit { from: Port::Video, to: self.target.video.rtp, bytes: bytes.clone() });
             }
         }
     }
 
     /// When [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        let paced = self.paced.front().map(|(at, _)| *at);
+        let paced = self.paced.front().map(|(at, ..)| *at);
         let audio = self.audio.is_some().then(|| self.sound_due());
         let times = [Some(self.picture_due()), paced, audio, self.report_due()];
         times.into_iter().flatten().min().unwrap_or(self.started)
@@ -222,7 +222,7 @@ impl Stream {
     pub(super) fn advance(&mut self, now: Instant, wall: SystemTime, out: &mut Outbox) {
         while self.picture_due() <= now {
             if now <= self.picture_due() + MAX_LATE {
-                self.picture();
+                self.picture(out);
             }
             self.pictures += 1;
         }
@@ -232,9 +232,9 @@ impl Stream {
             }
             self.sounds += 1;
         }
-        while self.paced.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, packet)) = self.paced.pop_front() {
-                out.video(now, packet);
+        while self.paced.front().is_some_and(|(at, ..)| *at <= now) {
+            if let Some((_, seq, packet)) = self.paced.pop_front() {
+                out.video(now, seq, packet);
             }
         }
         while self.report_due().is_some_and(|at| at <= now) {
@@ -263,7 +263,7 @@ impl Stream {
     }
 
     /// Puts the packets of the next picture into the queue.
-    fn picture(&mut self) {
+    fn picture(&mut self, out: &mut Outbox) {
         if std::mem::take(&mut self.hurry) {
             self.number = self.quality.clip().next_keyframe(self.number);
         }
@@ -277,6 +277,7 @@ impl Stream {
         let mark = Mark { camera: self.camera, number: self.next_marks().pictures };
         let marked = mark.before(first);
         let count = marked.len() + others.len();
+        out.record.sends(mark.number, clip.unit(self.number).keyframe, self.video.next_seq(), count);
         for (at, payload) in marked.iter().chain(others).enumerate() {
             let (seq, bytes) = self.video.packet(elapsed, at + 1 == count, payload);
             if self.ring.len() == RING {
@@ -284,7 +285,7 @@ impl Stream {
             }
             self.ring.push_back((seq, bytes.clone()));
             let packet = Transmit { from: Port::Video, to: self.target.video.rtp, bytes };
-            self.paced.push_back((due + GROUP_PAUSE * (at / GROUP) as u32, packet));
+            self.paced.push_back((due + GROUP_PAUSE * (at / GROUP) as u32, seq, packet));
         }
         self.number = (self.number + 1) % clip.len();
     }

@@ -45,6 +45,11 @@ impl Track {
         (self.next_seq, self.first_time) = (0u16.wrapping_sub(packets), 0u32.wrapping_sub(ticks as u32));
     }
 
+    /// The number of the next packet.
+    pub(super) fn next_seq(&self) -> SeqNo {
+        SeqNo(self.next_seq)
+    }
+
     /// The next packet. `elapsed` is the media time since the stream began.
     pub(super) fn packet(&mut self, elapsed: Duration, marker: bool, payload: &[u8]) -> (SeqNo, Bytes) {
         let seq = SeqNo(self.next_seq);
