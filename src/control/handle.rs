@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::cameras::{CameraInfo, LabelError};
+use super::events::EventsError;
+use super::history::{Change, Point};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
 use super::session::State;
@@ -196,6 +198,8 @@ pub(super) enum Request {
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
     Cameras { reply: Reply<Vec<CameraInfo>> },
     Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
+    History { camera: CameraId, reply: Reply<(Vec<Point>, Vec<Change>)> },
+    Events { reply: Reply<Result<broadcast::Receiver<Change>, EventsError>> },
     Label { camera: CameraId, change: LabelChange, reply: Reply<Result<CameraInfo, LabelError>> },
 }
 

@@ -4,6 +4,7 @@ mod assets;
 mod cameras;
 mod cors;
 mod error;
+mod events;
 mod health;
 mod log_filter;
 mod metrics;
@@ -17,6 +18,8 @@ mod views;
 
 #[cfg(test)]
 mod camera_tests;
+#[cfg(test)]
+mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
@@ -54,6 +57,9 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/log-filter", get(log_filter::show).put(log_filter::change))
         .route("/streams", get(streams::list))
         .route("/streams/{camera}", get(streams::detail))
+        .route("/streams/{camera}/history", get(events::history))
+        .route("/streams/{camera}/events", get(events::of_camera))
+        .route("/events", get(events::of_all))
         .route("/streams/{camera}/start", post(streams::start))
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/sources", get(sources::list))

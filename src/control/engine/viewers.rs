@@ -104,6 +104,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         entry.accepted = true;
         entry.closed = Some(closed);
         let (camera, stream_id) = (entry.camera, entry.stream);
+        self.observer.touch(camera);
         tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
         self.jobs.spawn(async move {
             // Nothing is ever sent: the error is the message.
@@ -162,6 +163,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
     }
 
+    /// Counts accepted viewers of a stream.
+    pub(super) fn viewer_count(&self, stream: StreamId) -> usize {
+        self.viewers.values().filter(|viewer| viewer.accepted && viewer.stream == stream).count()
+    }
+
     /// Counts all viewers of a stream, those that are being accepted included.
     fn viewers_of(&self, stream: StreamId) -> usize {
         self.viewers.values().filter(|viewer| viewer.stream == stream).count()
@@ -173,6 +179,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if entry.accepted {
             self.tally.ended(&reason);
         }
+        self.observer.touch(entry.camera);
         if let Some(closed) = entry.closed {
             drop(closed.send(reason));
         }
