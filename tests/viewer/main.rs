@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use honeycast::base::Shutdown;
-use honeycast::sim::{Codec, Fault, Sim, SimSettings};
+use honeycast::sim::{Codec, Fault, Mark, RtcpSending, Sim, SimSettings};
 use page::{Answer, Page};
 use peer::{Incoming, Viewer, lose_picture, speak};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
@@ -366,4 +366,49 @@ async fn a_viewer_that_does_not_take_the_cameras_codec_sees_the_picture_and_the_
     let (_, viewers) = call(&site.service, "GET", &format!("/viewers/{CAMERA}"));
     assert_eq!(viewers["viewers"][0]["stats"]["audio_codecs"], serde_json::json!(["opus"]));
     site.end().await;
+}
+
+/// When something was captured, in seconds of the server's clock: by the last report before or after it.
+async fn captured(incoming: &mut Incoming, timestamp: u32, rate: f64) -> f64 {
+    loop {
+        let (report, _) = incoming.report().await;
+        let ahead = f64::from(timestamp.wrapping_sub(report.rtp_time) as i32) / rate;
+        if ahead.abs() < 1.5 {
+            return report.ntp_time as f64 / 2f64.powi(32) + ahead;
+        }
+    }
+}
+
+/// Pictures and sounds of the camera say which they are, and so when they were made.
+async fn are_in_step(rtcp: RtcpSending) {
+    let site = Site::of(|settings| settings.behaviour.rtcp = rtcp).await;
+    let mut viewer = Viewer::recvonly().await;
+    let Watching { page: _page, mut video, mut audio, .. } = site.join(&mut viewer).await;
+    // Beyond the camera's second report, and our next ones.
+    let mut picture = video.picture().await;
+    for _ in 0..2 * PICTURES {
+        picture = video.picture().await;
+    }
+    let shown = picture.payloads().iter().find_map(|payload| Mark::in_video(payload)).unwrap().number;
+    // 40 ms a picture, 20 ms a sound.
+    let sound = loop {
+        let packet = audio.packet().await;
+        if Mark::in_audio(&packet.payload).unwrap().number == 2 * shown {
+            break packet;
+        }
+    };
+    let picture = captured(&mut video, picture.timestamp, 90_000.0).await;
+    let sound = captured(&mut audio, sound.header.timestamp, 48_000.0).await;
+    assert!((picture - sound).abs() <= 0.040, "{:.1} ms apart", (picture - sound).abs() * 1_000.0);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_of_one_moment_are_reported_as_such() {
+    are_in_step(RtcpSending::OwnPort).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_of_one_moment_are_reported_as_such_where_the_camera_reports_nothing() {
+    are_in_step(RtcpSending::None).await;
 }
