@@ -14,7 +14,7 @@ use super::shard::{self, ShardInbox, ShardSink};
 use super::stats::ViewerStats;
 use crate::base::udp::{self, RunSender};
 use crate::base::{Shutdown, StreamId, ViewerId};
-use crate::media::FrameSink;
+use crate::media::{Codec, FrameSink};
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// A viewer who wants in.
@@ -28,6 +28,8 @@ pub struct AddViewer {
     pub offer: String,
     /// `profile-level-id` of the camera's real SPS where it is known.
     pub profile_level_id: Option<String>,
+    /// What the camera's sound is, where that is known.
+    pub audio: Option<Codec>,
 }
 
 /// A host candidate in the form browsers take (`RTCIceCandidateInit`).

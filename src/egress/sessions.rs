@@ -17,7 +17,7 @@ use super::viewer::{Heard, NewViewer, Path};
 use super::wishes::Wishes;
 use crate::base::{StreamId, Timers, ViewerId};
 use crate::media::{SeqNo, Ssrc};
-use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, Session, SessionConfig, request_ufrag};
+use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, RunningCodecs, Session, SessionConfig, request_ufrag};
 
 /// Packets that one viewer may miss at once; more is a loss that only a keyframe cures.
 const MAX_NACKED: usize = 1_024;
@@ -115,9 +115,9 @@ impl Sessions {
         if !self.streams.contains(&add.stream) {
             return Err(ViewerError::NoStream);
         }
-        let profile = add.profile_level_id.as_deref();
+        let running = RunningCodecs { profile_level_id: add.profile_level_id.as_deref(), audio: add.audio };
         let (session, answer) =
-            Session::accept(offer, &self.config, profile, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
+            Session::accept(offer, &self.config, running, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
         let shard = (0..self.load.len()).min_by_key(|shard| self.load[*shard]).unwrap_or(0);
         self.load[shard] += 1;
         self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
@@ -172,10 +172,12 @@ impl Sessions {
     pub(super) fn stats(&self, viewer: ViewerId, now: Instant, wall: SystemTime) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
         let path = entry.path;
+        let audio = entry.session.tracks().audio.iter().flat_map(|track| &track.formats);
         let stats = ViewerStats {
             remote: path.map(|path| path.remote),
             local: path.and_then(|path| self.local_address(path)),
             protocol: path.map(|_| "udp"),
+            audio_codecs: audio.map(|format| format.codec).collect(),
             ..entry.stats.clone()
         };
         Some(stats.with(&entry.counters, now, wall))

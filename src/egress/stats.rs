@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::thinning::ThinReason;
+use crate::media::Codec;
 use crate::media::rtcp::ReportBlock;
 
 /// Middle 32 bits of NTP time count 1/65,536 s.
@@ -29,6 +30,8 @@ pub struct ViewerCounters {
     pub withheld: AtomicU64,
     /// Runs that the socket refused.
     pub refused_runs: AtomicU64,
+    /// Sound packets in a codec that the viewer does not take.
+    pub audio_unplayable: AtomicU64,
     /// Only keyframes are sent.
     pub thinned: AtomicBool,
     rare: Mutex<RareFigures>,
@@ -99,6 +102,10 @@ pub struct ViewerStats {
     pub rtt_ms: Option<f64>,
     /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
     pub remb: Option<u64>,
+    /// The sound that it takes, the preferred one first; empty without sound.
+    pub audio_codecs: Vec<Codec>,
+    /// Sound packets that it did not get because its offer has no such codec.
+    pub audio_unplayable: u64,
     /// Queueing delay on the way to it, in milliseconds, where it reports arrival times.
     pub queue_ms: Option<f64>,
     /// Freezes inferred from what was sent and asked for.
@@ -159,6 +166,7 @@ impl ViewerStats {
         self.bytes = count(&counters.bytes);
         self.retransmissions = count(&counters.retransmissions);
         self.retransmissions_withheld = count(&counters.withheld);
+        self.audio_unplayable = count(&counters.audio_unplayable);
         self.refused_runs = count(&counters.refused_runs);
         self.queue_ms = rare.queue_us.map(|queue| queue.max(0) as f64 / 1_000.0);
         self.freezes = rare.freezes;

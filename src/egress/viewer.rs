@@ -24,7 +24,7 @@ use crate::media::cache::{GopCache, PacketRing};
 use crate::media::rewrite::Rewrite;
 use crate::media::rtcp::{RtcpWriter, SenderInfo};
 use crate::media::rtp::{RtpHeader, two_byte_extension};
-use crate::media::{ClockPoint, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
+use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
 use crate::webrtc::{NegotiatedTracks, Sealer, Track};
 
 /// Between sender reports.
@@ -109,6 +109,8 @@ pub(super) struct ViewerOut {
     backlog_packets: usize,
     /// Nothing of the picture is sent before the next keyframe.
     awaits_keyframe: bool,
+    /// The codec that it was said not to take.
+    unplayable: Option<Codec>,
     resends: Resends,
     marks: Option<Marks>,
     thinning: Thinning,
@@ -140,6 +142,7 @@ impl ViewerOut {
             backlog: VecDeque::new(),
             backlog_packets: 0,
             awaits_keyframe: true,
+            unplayable: None,
             resends: Resends::new(now),
             thinning: Thinning::new(marks.is_some(), now),
             marks,
@@ -224,10 +227,17 @@ impl ViewerOut {
 
     /// A live frame of the stream.
     pub(super) fn on_frame(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        match frame.kind {
+        match frame.kind() {
             MediaKind::Video => self.on_video(frame, now, run, sink),
             MediaKind::Audio => {
                 let Some(audio) = &mut self.audio else { return };
+                if audio.negotiated.payload_type(frame.codec).is_none() {
+                    if self.unplayable.replace(frame.codec) != Some(frame.codec) {
+                        tracing::warn!(viewer = %self.viewer, codec = frame.codec.name(), "hears nothing: its offer does not have the camera's sound codec");
+                    }
+                    self.counters.audio_unplayable.fetch_add(frame.packets.len() as u64, Ordering::Relaxed);
+                    return;
+                }
                 if !audio.rewrite.is_started() {
                     audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
                 }
@@ -281,8 +291,9 @@ impl ViewerOut {
         run: &mut Vec<u8>,
         sink: &mut impl RunSink,
     ) -> io::Result<()> {
-        let is_video = frame.kind == MediaKind::Video;
+        let is_video = frame.kind() == MediaKind::Video;
         let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(()) };
+        let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(()) };
         let marks =
             self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
         let mut mark = None;
@@ -297,7 +308,7 @@ impl ViewerOut {
         for packet in &frame.packets {
             let Some((seq, time)) = track.rewrite.map(packet.seq, frame.time) else { continue };
             let header = RtpHeader {
-                payload_type: track.negotiated.payload_type,
+                payload_type,
                 marker: packet.marker,
                 seq: seq.wire(),
                 timestamp: time.wire(),
@@ -323,7 +334,7 @@ impl ViewerOut {
             self.has_sent = true;
             self.counters.rare().first_packet = Some(now.saturating_duration_since(self.offered));
         }
-        if frame.kind != MediaKind::Video || self.last_video == Some(frame.time) {
+        if frame.kind() != MediaKind::Video || self.last_video == Some(frame.time) {
             return;
         }
         if self.last_video.is_none() {
@@ -356,13 +367,15 @@ impl ViewerOut {
         for wire in lost {
             let sent = highest.extend(*wire);
             let original = track.rewrite.original(sent).and_then(|seq| memory.rings[track.kind.index()].get(seq));
-            let Some((FramePacket { marker, payload, .. }, time)) = original else { continue };
-            let Some(time) = track.rewrite.time_of(sent, time) else { continue };
+            let Some((FramePacket { marker, payload, .. }, frame)) = original else { continue };
+            // As it was sent: the codec may be another by now.
+            let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { continue };
+            let Some(time) = track.rewrite.time_of(sent, frame.time) else { continue };
             if !self.resends.allows(sent, payload.len(), now) {
                 self.counters.withheld.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let Track { payload_type, ssrc, .. } = track.negotiated;
+            let ssrc = track.negotiated.ssrc;
             let mut header =
                 RtpHeader { payload_type, marker: *marker, seq: sent.wire(), timestamp: time.wire(), ssrc };
             match &track.negotiated.rtx {
@@ -397,7 +410,7 @@ impl ViewerOut {
         self.next_report = now + REPORT_INTERVAL;
         for track in [&self.video, &self.audio].into_iter().flatten() {
             let Some(clock) = clocks[track.kind.index()] else { continue };
-            let Some(time) = track.rewrite.live_time(clock.project(now, track.kind.clock_rate())) else { continue };
+            let Some(time) = track.rewrite.live_time(clock.project(now)) else { continue };
             let ssrc = track.negotiated.ssrc;
             let info = SenderInfo {
                 ssrc,

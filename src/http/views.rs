@@ -11,7 +11,7 @@ use crate::base::{StreamId, ViewerId};
 use crate::control::registry::CameraFacts;
 use crate::control::{
     CodecReport, IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, ReorderCounters, Started, StreamInfo, ThinReason,
-    TrackStats, ViewerInfo, ViewerStats,
+    TrackStats, ViewerInfo, ViewerStats, sound_advice,
 };
 
 // There is no media server with pipelines and endpoints any more, but scripts print these ids and some keep them.
@@ -43,7 +43,12 @@ pub(super) fn stream_summary(info: &StreamInfo) -> Value {
         "duration_seconds": info.duration.as_secs(),
         "viewer_count": info.viewer_count,
         "webrtc_endpoint_id": webrtc_endpoint_id(info.stream_id),
-        "media": { "state": info.media.state, "reason": info.media.reason },
+        "media": {
+            "state": info.media.state,
+            "reason": info.media.reason,
+            "bitrate": info.media.stats.as_ref().map(|stats| stats.video.bitrate + stats.audio.bitrate),
+            "last_keyframe_at": info.media.stats.as_ref().and_then(|stats| time(stats.last_keyframe)),
+        },
         "why_no_picture": info.picture,
     })
 }
@@ -167,7 +172,11 @@ fn ingest(stats: &IngestStats) -> Value {
     let mut video_track = track(video);
     video_track["codec"] = json!(codec.filter(|report| report.pictures > 0).map(self::codec));
     video_track["repair"] = json!(codec.map(|report| repair(report, &stats.reordering)));
-    let advice = codec.map(CodecReport::advice).unwrap_or_default();
+    let mut audio_track = track(audio);
+    audio_track["codec"] =
+        json!(audio.codec.map(|codec| json!({ "name": codec.name(), "clock_rate": codec.clock_rate() })));
+    let mut advice = codec.map(CodecReport::advice).unwrap_or_default();
+    advice.extend(audio.codec.and_then(sound_advice));
     json!({
         "packets": video.packets + audio.packets,
         "loss": video.lost + audio.lost,
@@ -192,7 +201,7 @@ fn ingest(stats: &IngestStats) -> Value {
             "rtcp": address(stats.rtcp_source),
         },
         "video": video_track,
-        "audio": track(audio),
+        "audio": audio_track,
         "advice": advice.iter().map(|advice| json!({ "code": advice.code, "text": advice.text })).collect::<Vec<_>>(),
     })
 }
@@ -278,6 +287,8 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
         "thinned_seconds": hundredths(stats.thinned_seconds),
         "probes": stats.probes,
         "carries_kbps": stats.carries.map(|carries| carries / 1000),
+        "audio_codecs": stats.audio_codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>(),
+        "audio_unplayable": stats.audio_unplayable,
     })
 }
 
@@ -310,6 +321,6 @@ fn seconds(seconds: f64) -> Value {
     if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) }
 }
 
-fn hundredths(value: f64) -> f64 {
+pub(super) fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -22,7 +22,9 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod sps;
+#[cfg(test)]
+mod sync_tests;
 pub mod transport_cc;
 
-pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
+pub use frame::{ClockPoint, Codec, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};

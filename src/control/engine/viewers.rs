@@ -39,8 +39,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Viewer { camera, stream, created: SystemTime::now(), accepted: false, connected: false, closed: None },
         );
         self.count_viewers(stream);
-        let profile_level_id = self.ingest.stats(stream).and_then(|stats| stats.profile_level_id);
-        let add = AddViewer { viewer, stream, offer, profile_level_id };
+        let (profile_level_id, audio) =
+            self.ingest.stats(stream).map_or((None, None), |stats| (stats.profile_level_id, stats.audio.codec));
+        let add = AddViewer { viewer, stream, offer, profile_level_id, audio };
         let egress = self.egress.clone();
         self.jobs.spawn(async move {
             let result = match tokio::time::timeout(ANSWER_WAIT, egress.add_viewer(add)).await {
@@ -104,6 +105,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         entry.accepted = true;
         entry.closed = Some(closed);
         let (camera, stream_id) = (entry.camera, entry.stream);
+        self.observer.touch(camera);
         tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
         self.jobs.spawn(async move {
             // Nothing is ever sent: the error is the message.
@@ -135,6 +137,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             EgressEvent::Connected { viewer } => {
                 if let Some(entry) = self.viewers.get_mut(&viewer) {
                     entry.connected = true;
+                    self.tally.connected(entry.created.elapsed().unwrap_or_default());
                     let stream = entry.stream;
                     tracing::info!(camera = %entry.camera, %stream, %viewer, "viewer connected");
                     self.ingest.request_keyframe(stream);
@@ -159,6 +162,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
     }
 
+    /// Counts accepted viewers of a stream.
+    pub(super) fn viewer_count(&self, stream: StreamId) -> usize {
+        self.viewers.values().filter(|viewer| viewer.accepted && viewer.stream == stream).count()
+    }
+
     /// Counts all viewers of a stream, those that are being accepted included.
     fn viewers_of(&self, stream: StreamId) -> usize {
         self.viewers.values().filter(|viewer| viewer.stream == stream).count()
@@ -167,6 +175,10 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn forget_viewer(&mut self, viewer: ViewerId, reason: CloseReason) -> bool {
         let Some(entry) = self.viewers.remove(&viewer) else { return false };
         tracing::info!(camera = %entry.camera, stream = %entry.stream, %viewer, ?reason, "viewer gone");
+        if entry.accepted {
+            self.tally.ended(&reason);
+        }
+        self.observer.touch(entry.camera);
         if let Some(closed) = entry.closed {
             drop(closed.send(reason));
         }

@@ -153,8 +153,8 @@ impl ViewerOut {
                 }
                 let ring = &rings[video.kind.index()];
                 let original = video.rewrite.original(seq).and_then(|original| ring.get(original));
-                let Some((packet, time)) = original.filter(|(packet, _)| usable(&packet.payload)) else { continue };
-                let Some(time) = video.rewrite.time_of(seq, time) else { continue };
+                let Some((packet, frame)) = original.filter(|(packet, _)| usable(&packet.payload)) else { continue };
+                let Some(time) = video.rewrite.time_of(seq, frame.time) else { continue };
                 packets.push(ProbePacket { seq, time, marker: packet.marker, payload: packet.payload.clone() });
             }
             // Large ones, because each costs the same.
