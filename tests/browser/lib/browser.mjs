@@ -33,14 +33,18 @@ export async function launch() {
   };
 }
 
-/** A page in a context of its own; `page.problems` lists script errors and refusals by its policy. */
-export async function newPage(browser, url) {
+/**
+ * A page in a context of its own; `page.problems` lists script errors and refusals by its policy. `prepare(page)`
+ * comes before it loads.
+ */
+export async function newPage(browser, url, prepare) {
   const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 } });
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(`page error: ${error.message}`));
   page.on('console', (message) => {
     if (message.type() === 'error' && /Content Security Policy/.test(message.text())) page.problems.push(message.text());
   });
+  await prepare?.(page);
   await page.goto(url);
   return page;
 }
