@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
 use super::frame::{ClockPoint, Frame, FramePacket, MediaKind};
 use super::repair::Part;
 
@@ -43,7 +45,7 @@ impl Framer {
         frame.packets.insert(place, FramePacket { seq: part.seq, marker: part.marker, payload: part.payload });
         // Every audio packet is a frame of its own.
         let complete = part.marker || self.kind == MediaKind::Audio || frame.packets.len() >= MAX_PACKETS;
-        [before, if complete { self.open.take() } else { None }]
+        [before, if complete { self.open.take() } else { None }].map(|frame| frame.map(compact))
     }
 
     /// When [`Framer::flush`] is due.
@@ -53,8 +55,20 @@ impl Framer {
 
     /// Gives out the open frame if it has waited long enough.
     pub fn flush(&mut self, now: Instant) -> Option<Frame> {
-        self.open.take_if(|frame| now >= frame.arrived + MAX_WAIT)
+        self.open.take_if(|frame| now >= frame.arrived + MAX_WAIT).map(compact)
     }
+}
+
+/// Moves the payloads into memory of the frame's own, one behind the other. What arrived together shares memory;
+/// without this a frame that is kept for seconds would keep the packets of all other cameras beside it.
+fn compact(mut frame: Frame) -> Frame {
+    let mut storage = BytesMut::with_capacity(frame.packets.iter().map(|packet| packet.payload.len()).sum());
+    for packet in &mut frame.packets {
+        storage.extend_from_slice(&packet.payload);
+        packet.payload = storage.split().freeze();
+    }
+    frame.packets.shrink_to_fit();
+    frame
 }
 
 #[cfg(test)]
@@ -119,6 +133,21 @@ mod tests {
         assert_eq!(due, now + MAX_WAIT);
         assert_eq!(framer.flush(due).unwrap().packets.len(), 1);
         assert_eq!(framer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_frame_does_not_keep_the_memory_that_its_packets_arrived_in() {
+        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let chunk = Bytes::from(vec![0x41; 100]);
+        let mut frames = Vec::new();
+        for n in 0..3u64 {
+            let payload = chunk.slice(10 * n as usize..10 * n as usize + 5);
+            let (seq, time) = (ExtSeq(n), RtpTime(100));
+            let part = Part { seq, time, marker: n == 2, payload, starts_keyframe: false };
+            frames.extend(framer.push(part, ClockPoint { at: now, rtp: time }, now).into_iter().flatten());
+        }
+        assert!(frames[0].packets.iter().all(|packet| packet.payload[..] == [0x41; 5]));
+        assert!(chunk.is_unique());
     }
 
     #[test]
