@@ -1,5 +1,7 @@
 //! Viewers with a page, a socket and keys of their own, that count what comes and open a sample of it.
 
+use std::io::IoSliceMut;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,11 +10,14 @@ use honeycast::base::CameraId;
 use honeycast::media::rtcp::{ReportBlock, RtcpWriter};
 use honeycast::media::rtp::{FIXED_HEADER_LEN, RtpPacket};
 use honeycast::media::{ExtSeq, SeqNo, Ssrc};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt::ReceiveTimestampns};
+use nix::sys::time::TimeSpec;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::camera::{Rate, Times, number};
+use crate::camera::{Rate, Times, now, number};
 use crate::page::Page;
 use crate::support::PATIENCE;
 use crate::support::peer::{Peer, PeerIdentity};
@@ -27,6 +32,9 @@ const SAMPLE: u64 = 64;
 /// Our own source; nothing is sent with it but reports.
 const OWN_SSRC: Ssrc = Ssrc(7);
 
+/// A viewer that does not hurry looks this often.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The stream that is watched.
 pub(crate) struct Show {
     pub(crate) signaling: String,
@@ -34,6 +42,9 @@ pub(crate) struct Show {
     pub(crate) stream: String,
     pub(crate) rate: Rate,
     pub(crate) times: Arc<Times>,
+    /// Viewers that let packets wait in their sockets, stamped by the kernel, so that reading them does not take
+    /// the service's time.
+    pub(crate) unhurried: bool,
 }
 
 /// What one viewer has seen.
@@ -86,10 +97,8 @@ impl Audience {
             });
             self.tasks.lock().unwrap().push(come);
         }
-        until("all viewers receive", async || {
-            self.counts.iter().all(|count| count.watching.load(Ordering::Relaxed))
-        })
-        .await;
+        until("all viewers receive", async || self.counts.iter().all(|count| count.watching.load(Ordering::Relaxed)))
+            .await;
     }
 
     /// Packets, missing ones, opened ones, wrong ones.
@@ -113,6 +122,9 @@ struct Viewer {
 impl Viewer {
     fn new(answer: &crate::page::Answer, identity: &PeerIdentity, show: Arc<Show>, count: Arc<Count>) -> Self {
         let local = honeycast::base::udp::bind(([127, 0, 0, 1], 0).into(), RECEIVE_BUFFER, RECEIVE_BUFFER).unwrap();
+        if show.unhurried {
+            setsockopt(&local, ReceiveTimestampns, &true).unwrap();
+        }
         Self {
             peer: Peer::new(&answer.0, identity, local.local_addr().unwrap()),
             socket: UdpSocket::from_std(local).unwrap(),
@@ -132,16 +144,11 @@ impl Viewer {
             while let Some(datagram) = self.peer.poll_transmit() {
                 let _ = self.socket.send_to(&datagram, server).await;
             }
+            let unhurried = self.show.unhurried && self.offset.is_some();
             let due = self.peer.poll_timeout().unwrap_or_else(|| (Instant::now() + PATIENCE).into_std());
             tokio::select! {
                 biased;
-                _ = self.socket.readable() => {
-                    while let Ok((len, from)) = self.socket.try_recv_from(&mut buffer) {
-                        if from == server {
-                            self.hear(&mut buffer[..len]);
-                        }
-                    }
-                }
+                () = arrival(&self.socket, unhurried) => self.read(&mut buffer),
                 _ = beat.tick() => {
                     if let Some(report) = self.report() {
                         let _ = self.socket.send_to(&report, server).await;
@@ -156,17 +163,32 @@ impl Viewer {
         }
     }
 
+    fn read(&mut self, buffer: &mut [u8]) {
+        if !self.show.unhurried {
+            let server = self.peer.server;
+            while let Ok((len, from)) = self.socket.try_recv_from(buffer) {
+                if from == server {
+                    self.hear(&buffer[..len], None);
+                }
+            }
+            return;
+        }
+        while let Ok((len, at)) = self.socket.try_io(Interest::READABLE, || Ok(read_stamped(&self.socket, buffer)?)) {
+            self.hear(&buffer[..len], at);
+        }
+    }
+
     /// By the first byte (RFC 7983 §7).
-    fn hear(&mut self, datagram: &mut [u8]) {
+    fn hear(&mut self, datagram: &[u8], at: Option<u64>) {
         match datagram {
             [20..=63, ..] => self.peer.on_dtls(datagram),
             [128..=191, 192..=223, ..] => {}
-            [128..=191, ..] => self.media(datagram),
+            [128..=191, ..] => self.media(datagram, at),
             _ => {}
         }
     }
 
-    fn media(&mut self, datagram: &[u8]) {
+    fn media(&mut self, datagram: &[u8], at: Option<u64>) {
         let Some(header) = datagram.get(..FIXED_HEADER_LEN) else { return };
         let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(8) != self.video {
@@ -187,7 +209,8 @@ impl Viewer {
         if let Some(offset) = self.offset
             && datagram[1] & 0x80 != 0
         {
-            self.show.times.on_arrived(seq.0.wrapping_sub(offset) / self.show.rate.packets_per_frame);
+            let frame = seq.0.wrapping_sub(offset) / self.show.rate.packets_per_frame;
+            self.show.times.on_arrived(frame, at.unwrap_or_else(now));
         }
         if self.offset.is_none() || packets.is_multiple_of(SAMPLE) {
             self.open(datagram, seq);
@@ -223,4 +246,24 @@ impl Viewer {
         let keys = self.peer.keys.as_mut()?;
         keys.send.encrypt_rtcp(&writer.finish()).ok().map(|sealed| sealed.to_vec())
     }
+}
+
+async fn arrival(socket: &UdpSocket, unhurried: bool) {
+    if unhurried {
+        tokio::time::sleep(LOOK).await;
+    } else {
+        let _ = socket.readable().await;
+    }
+}
+
+/// A datagram and the time at which the kernel received it.
+fn read_stamped(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<(usize, Option<u64>)> {
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+    let at = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64),
+        _ => None,
+    });
+    Ok((message.bytes, at))
 }

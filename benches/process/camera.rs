@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use honeycast::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
 use honeycast::media::{SeqNo, Ssrc};
@@ -42,9 +42,9 @@ pub(crate) const TWO_MBIT: Rate = Rate { frames_per_second: 26, packets_per_fram
 /// So little that it costs nothing.
 pub(crate) const TRICKLE: Rate = Rate { frames_per_second: 10, packets_per_frame: 2, payload: 300 };
 
-/// When frames left and when they had arrived everywhere, in nanoseconds from one moment on.
+/// When frames left and when they had arrived everywhere, in nanoseconds of the system's clock (the kernel's
+/// receive timestamps know no other).
 pub(crate) struct Times {
-    origin: Instant,
     frames: Vec<FrameTimes>,
 }
 
@@ -60,26 +60,22 @@ struct FrameTimes {
 
 impl Times {
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), frames: (0..REMEMBERED).map(|_| FrameTimes::default()).collect() }
-    }
-
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
+        Self { frames: (0..REMEMBERED).map(|_| FrameTimes::default()).collect() }
     }
 
     fn on_sent(&self, number: u64) {
         let frame = &self.frames[number as usize % REMEMBERED];
         frame.arrived.store(0, Ordering::Relaxed);
         frame.viewers.store(0, Ordering::Relaxed);
-        frame.sent.store(self.now(), Ordering::Relaxed);
+        frame.sent.store(now(), Ordering::Relaxed);
         frame.number.store(number, Ordering::Release);
     }
 
     /// A viewer has received the frame's last packet.
-    pub(crate) fn on_arrived(&self, number: u64) {
+    pub(crate) fn on_arrived(&self, number: u64, at: u64) {
         let frame = &self.frames[number as usize % REMEMBERED];
         if frame.number.load(Ordering::Acquire) == number {
-            frame.arrived.fetch_max(self.now(), Ordering::Relaxed);
+            frame.arrived.fetch_max(at, Ordering::Relaxed);
             frame.viewers.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -94,6 +90,11 @@ impl Times {
         delays.sort_unstable();
         delays
     }
+}
+
+/// Nanoseconds of the system's clock.
+pub(crate) fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64
 }
 
 /// Sends until it is dropped.

@@ -2,7 +2,7 @@
 //! ICE, DTLS and SRTP from this process, so that `/proc` tells what the service alone has used.
 //!
 //! `cargo bench --bench process` measures everything in about two minutes; `cargo bench --bench process -- memory`
-//! only what has `memory` in its name. `LOAD_SECONDS` (default 10) is the length of each measurement,
+//! only that part (`idle`, `forward-50`, `forward-500`, `delay`, `memory`, `joins`). `LOAD_SECONDS` (default 10) is the length of each measurement,
 //! `LOAD_VIEWERS` replaces the number of viewers. Goals are those of docs/performance.md; nothing fails by them, as
 //! figures depend on the machine. Lost or wrong packets do fail.
 
@@ -85,6 +85,10 @@ struct Stage {
 
 impl Stage {
     async fn new(rate: Rate) -> Self {
+        Self::with_viewers(rate, false).await
+    }
+
+    async fn with_viewers(rate: Rate, unhurried: bool) -> Self {
         let service = Arc::new(Service::start(&ENVIRONMENT));
         let (host, port) = service.address("mqtt").rsplit_once(':').unwrap();
         let mut settings = SimSettings::new(CAMERA.parse().unwrap(), host, port.parse().unwrap());
@@ -106,6 +110,7 @@ impl Stage {
             stream: started["stream_id"].as_str().unwrap().to_owned(),
             rate,
             times,
+            unhurried,
         };
         Self { service, show: Arc::new(show), _camera: camera, shutdown }
     }
@@ -163,9 +168,10 @@ async fn forward(viewers: usize) {
     stage.end().await;
 }
 
-/// From the camera's last packet of a frame to the last viewer's receipt of it, scheduling of this process included.
-async fn delay(viewers: usize) {
-    let stage = Stage::new(TWO_MBIT).await;
+/// From the camera's last packet of a frame to the moment when the last viewer has it: in its socket by the kernel's
+/// time, or read by viewers that all wake up on the same cores.
+async fn delay(viewers: usize, unhurried: bool) {
+    let stage = Stage::with_viewers(TWO_MBIT, unhurried).await;
     let mut audience = Audience::new(stage.show.clone());
     audience.join(viewers, EASY).await;
     tokio::time::sleep(SETTLE + seconds()).await;
@@ -173,7 +179,8 @@ async fn delay(viewers: usize) {
     let delays = stage.show.times.delays(viewers as u64);
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     println!(
-        "delay {viewers}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        "delay {viewers}, {}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        if unhurried { "at the sockets" } else { "read" },
         delays.len(),
         at(0.5),
         at(0.9),
@@ -196,12 +203,17 @@ async fn accept(viewers: usize, per_second: u32) {
     let (spent, took) = (stage.cpu() - cpu, begun.elapsed());
     tokio::time::sleep(SETTLE).await;
     sound(&audience);
-    let kept = stage.resident();
+    let (kept, cpu) = (stage.resident(), stage.cpu());
+    tokio::time::sleep(seconds()).await;
+    // What those who are there cost: on average half of them were there while they came.
+    let present = (stage.cpu() - cpu).div_duration_f64(seconds()) * took.as_secs_f64() / 2.0;
     println!(
-        "accept {viewers}: {:.2} ms of CPU each, at {:.0} a second; {:.1} KiB each ({resident} KiB before, {kept} KiB after)",
-        spent.as_secs_f64() * 1e3 / viewers as f64,
-        viewers as f64 / took.as_secs_f64(),
+        "memory {viewers}: {:.1} KiB each ({resident} KiB before, {kept} KiB after); accepted at {:.0} a second, {:.2} ms \
+         of CPU each ({:.2} with what those who are there cost)",
         (kept as f64 - resident as f64) / viewers as f64,
+        viewers as f64 / took.as_secs_f64(),
+        (spent.as_secs_f64() - present) * 1e3 / viewers as f64,
+        spent.as_secs_f64() * 1e3 / viewers as f64,
     );
     drop(audience);
     until("the viewers are gone", async || {
@@ -211,7 +223,7 @@ async fn accept(viewers: usize, per_second: u32) {
     })
     .await;
     tokio::time::sleep(SETTLE).await;
-    println!("accept {viewers}: {} KiB when they have left", stage.resident());
+    println!("memory {viewers}: {} KiB when they have left", stage.resident());
     stage.end().await;
 }
 
@@ -261,7 +273,7 @@ fn main() {
         return floor::be();
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let viewers = |default: u64| number("LOAD_VIEWERS", default) as usize;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -275,9 +287,10 @@ fn main() {
             forward(viewers(500)).await;
         }
         if wants("delay") {
-            delay(viewers(100)).await;
+            delay(viewers(100), true).await;
+            delay(viewers(100), false).await;
         }
-        if wants("accept-memory") {
+        if wants("memory") {
             accept(viewers(1_000), EASY).await;
         }
         if wants("joins") {
