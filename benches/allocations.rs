@@ -15,9 +15,9 @@ use honeycast::media::clock::StreamClock;
 use honeycast::media::pipeline::Pipeline;
 use honeycast::media::receive::TrackReceiver;
 use honeycast::media::rtp::{RtpHeader, RtpPacket};
-use honeycast::media::{ClockPoint, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
+use honeycast::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
 use honeycast::webrtc::feedback::{CameraFeedback, FeedbackSettings};
-use honeycast::webrtc::{Codec, NegotiatedTracks, Sealer, SrtpProfile, Track};
+use honeycast::webrtc::{Format, NegotiatedTracks, Sealer, SrtpProfile, Track};
 
 const VIEWERS: u64 = 100;
 const FRAME_PACKETS: u64 = 8;
@@ -40,9 +40,9 @@ fn frame(number: u64, now: Instant, payload: &Bytes) -> Arc<Frame> {
         .map(|n| FramePacket { seq: ExtSeq(0x1_0000 + n), marker: n % FRAME_PACKETS == 7, payload: payload.clone() })
         .collect();
     let time = RtpTime((1 << 32) + number * 3_600);
-    let clock = ClockPoint { at: now, rtp: time };
+    let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
     let starts_keyframe = number.is_multiple_of(GROUP);
-    Arc::new(Frame { kind: MediaKind::Video, time, starts_keyframe, packets, arrived: now, clock })
+    Arc::new(Frame { codec: Codec::H264, time, starts_keyframe, packets, arrived: now, clock })
 }
 
 /// From a frame in the shard to its datagrams in the kernel.
@@ -54,7 +54,12 @@ fn fanout() {
     let (mut fanout, stream, mut now) = (Fanout::new(), StreamId::random(), Instant::now());
     fanout.open_stream(stream);
     for n in 0..VIEWERS {
-        let video = Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None };
+        let video = Track {
+            mid: "0".into(),
+            ssrc: Ssrc(1),
+            formats: vec![Format { codec: Codec::H264, payload_type: 96 }],
+            rtx: None,
+        };
         let viewer = NewViewer {
             viewer: ViewerId::random(),
             stream,
@@ -94,7 +99,7 @@ fn fanout() {
 fn ingest() {
     let settings = FeedbackSettings { ssrc: Ssrc(1), cname: "bench".into(), bitrate_range: (500_000, 5_000_000) };
     let mut feedback = CameraFeedback::new(settings);
-    let (mut receiver, mut pipeline) = (TrackReceiver::new(MediaKind::Video), Pipeline::new(MediaKind::Video));
+    let (mut receiver, mut pipeline) = (TrackReceiver::new(), Pipeline::new(MediaKind::Video));
     let (mut clock, mut frames, mut now) = (StreamClock::default(), Vec::new(), Instant::now());
     let packets: Vec<Bytes> = (0..FRAMES * FRAME_PACKETS)
         .map(|n| {
@@ -108,9 +113,11 @@ fn ingest() {
         for bytes in &packets {
             now += Duration::from_millis(5);
             let packet = RtpPacket::parse(bytes.clone()).expect("valid");
-            let placed = receiver.place(&packet, false, now).expect("in order");
-            feedback.on_rtp(MediaKind::Video, &packet, placed.restarted, now);
-            let clock = clock.on_packet(MediaKind::Video, placed.time, now);
+            let placed = receiver
+                .place(&packet, Codec::H264, false, clock.expected(MediaKind::Video, now), now)
+                .expect("in order");
+            feedback.on_rtp(Codec::H264, &packet, placed.restarted, now);
+            let clock = clock.on_packet(Codec::H264, placed.time, now);
             pipeline.push(&packet, placed, clock, now, &mut frames);
             frames.clear();
             while feedback.poll_datagram(now).is_some() {}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use honeycast::base::udp::{RunSender, bind};
-use honeycast::webrtc::{Identity, LocalCandidate, Output, ParsedOffer, Session, SessionConfig};
+use honeycast::webrtc::{Identity, LocalCandidate, Output, ParsedOffer, RunningCodecs, Session, SessionConfig};
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
@@ -45,8 +45,9 @@ impl Acceptor {
         let candidates = vec![LocalCandidate { ip: at.ip(), port: at.port() }];
         let config = SessionConfig { identity: self.0.clone(), candidates };
         let offer = ParsedOffer::parse(offer).expect("a valid offer");
-        let (session, answer) = Session::accept(&offer, &config, None, now).expect("an acceptable offer");
-        let payload_type = session.tracks().video.as_ref().expect("a picture").payload_type;
+        let (session, answer) =
+            Session::accept(&offer, &config, RunningCodecs::default(), now).expect("an acceptable offer");
+        let payload_type = session.tracks().video.as_ref().expect("a picture").formats[0].payload_type;
         let sdp = answer.sdp.replace("a=sendonly", "a=recvonly");
         (session, RTCSessionDescription::answer(sdp).expect("an answer"), payload_type)
     }

@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::page::{Answer, Page};
+use crate::pictures::Pictures;
 use crate::support::peer::{Peer, PeerIdentity};
 
 /// A browser repeats its checks as often, first to be heard and then to keep its consent.
@@ -40,6 +41,8 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     pub(crate) late: u64,
     pub(crate) twice: u64,
+    /// What can be made of the video packets.
+    pub(crate) video: Pictures,
     /// What was not to be understood.
     pub(crate) undecryptable: u64,
 }
@@ -82,6 +85,7 @@ struct Watcher {
 
 impl Watcher {
     fn new(answer: &Answer, identity: &PeerIdentity, expected: CameraId, tally: Arc<Mutex<Tally>>) -> Self {
+        tally.lock().unwrap().video = Pictures::default();
         let local = honeycast::base::udp::bind(([127, 0, 0, 1], 0).into(), RECEIVE_BUFFER, RECEIVE_BUFFER).unwrap();
         Self {
             peer: Peer::new(&answer.0, identity, local.local_addr().unwrap()),
@@ -165,6 +169,7 @@ impl Watcher {
         if ssrc != self.video {
             return;
         }
+        tally.video.add(&packet);
         let seq = packet.seq().0;
         match seq.wrapping_sub(*self.next_seq.get_or_insert(seq)) {
             ahead @ 0..0x8000 => {
