@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
-    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
+    AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
     RELATCH_SILENCE, RTCP_SILENCE, Slot, Unlatched,
 };
 use crate::base::CameraId;
@@ -27,6 +27,7 @@ pub(super) struct Expectation {
     video_since: Option<Instant>,
     /// The IP of a source that was given up after a long silence.
     former_ip: Option<IpAddr>,
+    dispute: Option<Dispute>,
 }
 
 /// The source of a slot.
@@ -45,6 +46,8 @@ pub(super) enum Standing {
     Near,
     /// It may claim it, because nothing is known that speaks against it.
     Far,
+    /// It may claim it if nobody else could: sound that comes long after the picture.
+    Late,
     /// It may claim it if nobody else could: its camera was announced elsewhere and has not been heard there,
     /// as is the case behind a NAT that the camera does not know of.
     Distant,
@@ -89,6 +92,7 @@ impl Expectation {
             slots: [None; 3],
             video_since: None,
             former_ip: None,
+            dispute: None,
         }
     }
 
@@ -103,12 +107,40 @@ impl Expectation {
         self.slots[slot as usize]
     }
 
+    /// Its media clocks, each with its rate in Hz.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (u32, Clock)> {
+        SLOTS.into_iter().filter_map(|slot| Some((clock_rate(slot), self.holder(slot)?.clock?)))
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         self.slots.iter().flatten().map(|holder| (self.entrance, holder.source))
     }
 
-    pub(super) fn has_latched_video(&self) -> bool {
-        self.video_since.is_some()
+    /// Whether its video was heard a moment ago.
+    pub(super) fn shows(&self, now: Instant) -> bool {
+        self.holder(Slot::Video).is_some_and(|video| now < video.last + CONFIRM)
+    }
+
+    /// A packet of video that may be this stream's was refused.
+    pub(super) fn disputed(&mut self, now: Instant) {
+        match &mut self.dispute {
+            Some(dispute) if now < dispute.last + DISPUTE_GAP => {
+                dispute.last = now;
+                dispute.packets += 1;
+            }
+            dispute => *dispute = Some(Dispute { since: now, last: now, packets: 1 }),
+        }
+    }
+
+    /// The refusals that go on, while no video of its own is alive.
+    pub(super) fn dispute(&self, now: Instant) -> Option<Dispute> {
+        let lives = self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE);
+        self.dispute.filter(|dispute| !lives && now < dispute.last + DISPUTE_GAP)
+    }
+
+    /// Since when no video came that should have.
+    pub(super) fn dark_since(&self) -> Instant {
+        self.holder(Slot::Video).map_or(self.opened, |video| video.last)
     }
 
     pub(super) fn has_cname(&self, cname: &[u8]) -> bool {
@@ -135,6 +167,7 @@ impl Expectation {
         let mut dropped = [replaced, None];
         if arrival.slot == Slot::Video {
             self.video_since = Some(now);
+            self.dispute = None;
             // After a reboot the old RTCP source is nobody. If it is alive it comes back with its next report.
             if replaced.is_some() {
                 dropped[1] = self.slots[Slot::Rtcp as usize].take_if(|rtcp| rtcp.source != source);
@@ -150,7 +183,7 @@ impl Expectation {
         let own = match stranger.past {
             Past::Of(camera) if camera != self.camera => return Standing::No(Some(Unlatched::OtherCamera)),
             Past::Of(_) => true,
-            Past::Unknown | Past::Doubtful => false,
+            Past::Unknown | Past::Suspect(_) | Past::Doubtful => false,
         };
         match self.relation(ip, now) {
             Relation::Foreign => Standing::No(None),
@@ -176,7 +209,10 @@ impl Expectation {
         match (self.holder(slot), slot) {
             // It was there while the real source was alive: it is not its successor.
             (Some(holder), _) if stranger.first + CONFIRM <= holder.last => Standing::No(Some(Unlatched::SlotTaken)),
-            (Some(_) | None, Slot::Audio) if !self.audio_may_come(now) => Standing::No(None),
+            (_, Slot::Audio) if !self.audio_may_come(now) => match self.is_live(Slot::Video, ip, now) {
+                true => Standing::Late,
+                false => Standing::No(None),
+            },
             (None, Slot::Rtcp) if !self.has_live_media(ip, now) => Standing::Rival { near: true, soon: false },
             _ => Standing::Near,
         }
@@ -338,7 +374,7 @@ fn silence(slot: Slot) -> Duration {
     }
 }
 
-fn clock_rate(slot: Slot) -> u32 {
+pub(super) fn clock_rate(slot: Slot) -> u32 {
     match slot {
         Slot::Audio => MediaKind::Audio,
         Slot::Video | Slot::Rtcp => MediaKind::Video,

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::tests::{SSRC, Scene};
 use super::*;
 
+/// A camera that gets no feedback stops after this time (contract §1).
+const STARVED: Duration = Duration::from_secs(30);
+
 /// A camera as the latch sees it: where it sends from, and since when it does.
 #[derive(Debug, Clone)]
 struct Sender {
@@ -13,12 +16,16 @@ struct Sender {
     port: u16,
     sending: bool,
     open: bool,
+    /// It has not heard `stop`: without feedback it ends then.
+    stray: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
 enum Event {
     Start(usize),
     Stop(usize),
+    /// The stream ends, and its camera does not hear of it.
+    Miss(usize),
     Reboot(usize),
     Rebind(usize),
     Pass(u64),
@@ -29,6 +36,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         who.clone().prop_map(Event::Start),
         who.clone().prop_map(Event::Stop),
+        who.clone().prop_map(Event::Miss),
         who.clone().prop_map(Event::Reboot),
         who.prop_map(Event::Rebind),
         (100..6_000u64).prop_map(Event::Pass),
@@ -36,7 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
     /// Every packet knows its camera. Opens do not wait here: ambiguity has to be survived without.
     #[test]
@@ -50,14 +58,14 @@ proptest! {
         let mut next_port = || { ports += 10; ports };
         let mut senders: Vec<Sender> = places
             .into_iter()
-            .map(|(ip, announced)| Sender { ip, announced, port: next_port(), sending: false, open: false })
+            .map(|(ip, announced)| Sender { ip, announced, port: next_port(), sending: false, open: false, stray: None })
             .collect();
         for event in events {
             match event {
                 Event::Start(n) if !senders[n].open => {
                     let ip = format!("10.0.0.{}", senders[n].ip);
                     s.open(n as u8, senders[n].announced.then_some(&ip));
-                    (senders[n].open, senders[n].sending) = (true, true);
+                    (senders[n].open, senders[n].sending, senders[n].stray) = (true, true, None);
                     s.now += Duration::from_millis(50);
                 }
                 Event::Stop(n) if senders[n].open => {
@@ -65,7 +73,13 @@ proptest! {
                     // The message to stop takes its time: one more round of packets.
                     senders[n].open = false;
                 }
+                Event::Miss(n) if senders[n].open => {
+                    s.close(n as u8);
+                    senders[n].open = false;
+                    senders[n].stray = Some(s.now + STARVED);
+                }
                 Event::Reboot(n) if senders[n].sending => {
+                    senders[n].stray = None;
                     senders[n].sending = false;
                     let others = senders.clone();
                     round(&mut s, &others, start, 4_000)?;
@@ -77,7 +91,9 @@ proptest! {
                 _ => {}
             }
             round(&mut s, &senders, start, 100)?;
-            senders.iter_mut().for_each(|sender| sender.sending = sender.open);
+            for sender in &mut senders {
+                sender.sending = sender.open || sender.stray.is_some_and(|until| s.now < until);
+            }
         }
     }
 }
