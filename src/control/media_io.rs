@@ -14,6 +14,10 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn open(&self, stream: OpenStream) -> impl Future<Output = Result<PortPlan, OpenError>> + Send;
     /// See [`IngestHandle::close`].
     fn close(&self, stream: StreamId);
+    /// See [`IngestHandle::park`].
+    fn park(&self, stream: StreamId) -> bool;
+    /// See [`IngestHandle::reopen`].
+    fn reopen(&self, stream: StreamId) -> impl Future<Output = Result<PortPlan, OpenError>> + Send;
     /// See [`IngestHandle::request_keyframe`].
     fn request_keyframe(&self, stream: StreamId);
     /// See [`IngestHandle::expect_source`].
@@ -49,6 +53,14 @@ impl Ingest for IngestHandle {
 
     fn close(&self, stream: StreamId) {
         self.close(stream);
+    }
+
+    fn park(&self, stream: StreamId) -> bool {
+        self.park(stream)
+    }
+
+    async fn reopen(&self, stream: StreamId) -> Result<PortPlan, OpenError> {
+        self.reopen(stream).await
     }
 
     fn request_keyframe(&self, stream: StreamId) {

@@ -30,6 +30,8 @@ pub(crate) fn camera() -> CameraId {
 pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
+    Park(StreamId),
+    Reopen(StreamId),
     Keyframe(StreamId),
     ViewerLimit(StreamId, Option<u64>),
     Expect(StreamId, IpAddr),
@@ -113,6 +115,20 @@ impl Ingest for FakeIngest {
 
     fn close(&self, stream: StreamId) {
         self.0.record(Call::Close(stream));
+    }
+
+    fn park(&self, stream: StreamId) -> bool {
+        self.0.record(Call::Park(stream));
+        true
+    }
+
+    async fn reopen(&self, stream: StreamId) -> Result<PortPlan, OpenError> {
+        self.0.record(Call::Reopen(stream));
+        match mood(&self.0.ingest) {
+            Mood::Works => Ok(PortPlan { video_rtp: 5006, rtcp: 5007, audio_rtp: 5008 }),
+            Mood::Fails(_) => Err(OpenError::Stopped),
+            Mood::Hangs => std::future::pending().await,
+        }
     }
 
     fn request_keyframe(&self, stream: StreamId) {

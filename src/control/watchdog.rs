@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ingest::{MEMORY, TURN};
+
 /// Silence after which `play` is sent again.
 pub const REPLAY_AFTER: Duration = Duration::from_secs(10);
 /// The gaps between further `play`s to a silent camera double up to this.
@@ -9,6 +11,11 @@ pub const LONGEST_REPLAY_GAP: Duration = Duration::from_secs(60);
 /// A camera that reports itself several times in a row gets `play` no more often than this; it is also the first
 /// pause after a `play` that could not be published.
 pub const SHORTEST_REPLAY_GAP: Duration = Duration::from_secs(2);
+/// A camera that was told to stop, because it could not be told from others, rests for this long before its next turn:
+/// what it sent is forgotten by then ([`MEMORY`]), even if it took a moment to hear.
+pub const REST: Duration = MEMORY.saturating_add(Duration::from_secs(1));
+/// Turns that a camera gets that has never answered.
+pub const MAX_TURNS: u32 = 3;
 
 /// Whether packets arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,9 @@ pub struct Watchdog {
     failures: u32,
     in_flight: bool,
     last_play: Option<Instant>,
+    /// The camera was told to stop until its next turn.
+    parked: bool,
+    turns: u32,
 }
 
 impl Watchdog {
@@ -59,6 +69,8 @@ impl Watchdog {
             failures: 0,
             in_flight: false,
             last_play: None,
+            parked: false,
+            turns: 0,
         }
     }
 
@@ -87,6 +99,48 @@ impl Watchdog {
         self.last_play.is_some()
     }
 
+    /// Whether the camera was told to stop until its next turn.
+    pub fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Whether the session can make room for others: its camera was told to play, had the time to answer, and did not,
+    /// or not so that it could be told from others.
+    pub fn may_yield(&self, now: Instant) -> bool {
+        let answered = self.media == Media::Flowing || self.parked || self.in_flight;
+        !answered && self.last_play.is_some_and(|play| play + TURN <= now)
+    }
+
+    /// Whether it has had all its turns.
+    pub fn is_out_of_turns(&self) -> bool {
+        self.media == Media::Waiting && self.turns >= MAX_TURNS
+    }
+
+    /// The camera is told to stop; its next turn begins after [`REST`].
+    pub fn park(&mut self, now: Instant) {
+        self.parked = true;
+        self.turns = self.turns.saturating_add(1);
+        self.replay_at = Some(now + REST);
+    }
+
+    /// The next turn was asked for. It comes with [`Self::unpark`].
+    pub fn queue(&mut self) {
+        self.replay_at = None;
+    }
+
+    /// The turn that was asked for does not come; it is asked for again later.
+    pub fn queue_again(&mut self, now: Instant) {
+        if self.parked {
+            self.replay_at = Some(now + REPLAY_AFTER);
+        }
+    }
+
+    /// The turn has come: `play` is due, and its patience begins.
+    pub fn unpark(&mut self, now: Instant) {
+        self.parked = false;
+        self.give_a_chance(now);
+    }
+
     /// `play` goes out now. Its result goes to [`Self::play_done`].
     pub fn play_sent(&mut self, now: Instant) {
         self.in_flight = true;
@@ -106,7 +160,7 @@ impl Watchdog {
     /// The broker has acknowledged a further `play`, or not.
     pub fn play_done(&mut self, now: Instant, published: bool) {
         self.in_flight = false;
-        if self.media == Media::Flowing {
+        if self.media == Media::Flowing || self.parked {
             self.failures = 0;
             return;
         }
@@ -124,6 +178,11 @@ impl Watchdog {
 
     /// Packets arrive, for the first time or again.
     pub fn flows(&mut self, now: Instant) {
+        if self.parked {
+            // Of a moment ago.
+            return;
+        }
+        self.turns = 0;
         if self.media != Media::Flowing {
             self.flowing_since = Some(now);
         }
@@ -141,7 +200,9 @@ impl Watchdog {
         let since = now.checked_sub(silence).unwrap_or(now);
         self.media = Media::Stalled(since);
         self.last_run = self.flowing_since.map(|start| since.saturating_duration_since(start));
-        self.schedule(since + REPLAY_AFTER);
+        if !self.parked {
+            self.schedule(since + REPLAY_AFTER);
+        }
     }
 
     /// The camera has connected to the broker, perhaps after a reboot: `play` is due at once, and what it missed
@@ -149,13 +210,15 @@ impl Watchdog {
     pub fn camera_connected(&mut self, now: Instant) {
         let at = self.last_play.map_or(now, |last| now.max(last + SHORTEST_REPLAY_GAP));
         (self.replays, self.failures) = (0, 0);
-        self.schedule(at);
+        if !self.parked {
+            self.schedule(at);
+        }
         self.give_a_chance(at);
     }
 
     /// The broker can be reached again: what could not be published is due at once.
     pub fn broker_back(&mut self, now: Instant) {
-        if self.failures > 0 && self.replay_at.is_some() {
+        if self.failures > 0 && self.replay_at.is_some() && !self.parked {
             self.failures = 1;
             self.schedule(now);
         }
@@ -174,6 +237,8 @@ impl Watchdog {
     /// End of the patience with a silent camera; `None` while it sends, or for endless patience.
     pub fn give_up_at(&self) -> Option<Instant> {
         match self.media {
+            // It can do nothing before its turn.
+            Media::Waiting if self.parked => None,
             Media::Waiting => Some(self.patience_until),
             Media::Stalled(since) if !self.give_up_after.is_zero() => {
                 Some((since + self.give_up_after).max(self.patience_until))

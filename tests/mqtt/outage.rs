@@ -33,6 +33,12 @@ impl Ingest for NoMedia {
         Ok(PortPlan { video_rtp: 5006, rtcp: 5007, audio_rtp: 5008 })
     }
     fn close(&self, _: StreamId) {}
+    fn park(&self, _: StreamId) -> bool {
+        false
+    }
+    async fn reopen(&self, _: StreamId) -> Result<PortPlan, OpenError> {
+        Err(OpenError::NotParked)
+    }
     fn request_keyframe(&self, _: StreamId) {}
     fn expect_source(&self, _: StreamId, _: IpAddr) {}
     fn stats(&self, _: StreamId) -> Option<IngestStats> {

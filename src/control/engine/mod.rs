@@ -116,7 +116,7 @@ struct Engine<I, E> {
     saving: Saving,
     /// When the broker could be reached again after an outage.
     broker_returned: Option<Instant>,
-    /// Bounded by streams (two each) and viewers (two each).
+    /// Bounded by streams (three each) and viewers (two each).
     jobs: JoinSet<Done>,
     media_up: bool,
     stopping: bool,
@@ -127,6 +127,10 @@ struct Engine<I, E> {
 /// The result of a job.
 enum Done {
     Opened {
+        stream: StreamId,
+        result: Result<PortPlan, String>,
+    },
+    Reopened {
         stream: StreamId,
         result: Result<PortPlan, String>,
     },
@@ -226,6 +230,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Opened { stream, result } => self.on_opened(stream, result),
+            Done::Reopened { stream, result } => self.on_reopened(stream, result),
             Done::Published { stream, command, result } => {
                 let input = match command {
                     Command::Play => Input::PlayDone(result),
@@ -263,6 +268,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     None => tracing::info!(%camera, %stream, "feedback is in order again"),
                 }
             }
+            IngestEvent::ShouldYield { stream } => self.input(stream, Input::ShouldYield),
             IngestEvent::MediaResumed { stream } => {
                 if let Some(camera) = self.cameras_of.get(&stream) {
                     tracing::info!(%camera, %stream, "media arrives again");

@@ -254,10 +254,38 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 Action::Publish(command) => self.publish(camera, command),
                 Action::Started => self.on_started(camera),
                 Action::StartFailed(reason) => self.on_start_failed(camera, &reason),
+                Action::Park => self.park(camera),
+                Action::Reopen => self.reopen(camera),
                 Action::Release(cause) => self.release(camera, &cause),
                 Action::Ended => self.on_ended(camera),
             }
         }
+    }
+
+    fn park(&mut self, camera: CameraId) {
+        let Some(stream) = self.streams.get(&camera) else { return };
+        let id = stream.id;
+        if self.ingest.park(id) {
+            tracing::info!(%camera, stream = %id, "cannot be told from other cameras; it stops until its turn comes");
+            self.input(id, Input::Parked);
+        }
+    }
+
+    fn reopen(&mut self, camera: CameraId) {
+        let Some(stream) = self.streams.get(&camera) else { return };
+        let (id, ingest) = (stream.id, self.ingest.clone());
+        // Ends with the stream at the latest.
+        self.jobs.spawn(async move {
+            let result = ingest.reopen(id).await.map_err(|error| error.to_string());
+            Done::Reopened { stream: id, result }
+        });
+    }
+
+    pub(super) fn on_reopened(&mut self, stream: StreamId, result: Result<PortPlan, String>) {
+        if let (Some(stream), Ok(ports)) = (self.camera_stream(stream), &result) {
+            stream.ports = Some(*ports);
+        }
+        self.input(stream, Input::Reopened(result));
     }
 
     /// Queues a message in this very call, so that play, keepalive and stop keep their order.

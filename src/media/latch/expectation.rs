@@ -7,7 +7,7 @@ use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
     AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
-    RELATCH_SILENCE, RTCP_SILENCE, Slot, Unlatched,
+    RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, Slot, TURN, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::MediaKind;
@@ -28,6 +28,7 @@ pub(super) struct Expectation {
     /// The IP of a source that was given up after a long silence.
     former_ip: Option<IpAddr>,
     dispute: Option<Dispute>,
+    disputed_packets: u64,
 }
 
 /// The source of a slot.
@@ -93,6 +94,7 @@ impl Expectation {
             video_since: None,
             former_ip: None,
             dispute: None,
+            disputed_packets: 0,
         }
     }
 
@@ -121,8 +123,13 @@ impl Expectation {
         self.holder(Slot::Video).is_some_and(|video| now < video.last + CONFIRM)
     }
 
+    pub(super) fn has_live_video(&self, now: Instant) -> bool {
+        self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE)
+    }
+
     /// A packet of video that may be this stream's was refused.
     pub(super) fn disputed(&mut self, now: Instant) {
+        self.disputed_packets += 1;
         match &mut self.dispute {
             Some(dispute) if now < dispute.last + DISPUTE_GAP => {
                 dispute.last = now;
@@ -134,13 +141,25 @@ impl Expectation {
 
     /// The refusals that go on, while no video of its own is alive.
     pub(super) fn dispute(&self, now: Instant) -> Option<Dispute> {
-        let lives = self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE);
+        let lives = self.has_live_video(now);
         self.dispute.filter(|dispute| !lives && now < dispute.last + DISPUTE_GAP)
     }
 
-    /// Since when no video came that should have.
-    pub(super) fn dark_since(&self) -> Instant {
-        self.holder(Slot::Video).map_or(self.opened, |video| video.last)
+    pub(super) fn disputed_packets(&self) -> u64 {
+        self.disputed_packets
+    }
+
+    pub(super) fn to_expect(&self) -> Expect {
+        let announced = self.announced.map(|(ip, _)| ip);
+        Expect { camera: self.camera, announced, cname: self.cname.clone(), entrance: self.entrance }
+    }
+
+    /// Whether it had its time to show video and shows none.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        match self.holder(Slot::Video) {
+            Some(video) => video.last + RETURN_TURN <= now,
+            None => self.opened + TURN <= now,
+        }
     }
 
     pub(super) fn has_cname(&self, cname: &[u8]) -> bool {
@@ -167,7 +186,7 @@ impl Expectation {
         let mut dropped = [replaced, None];
         if arrival.slot == Slot::Video {
             self.video_since = Some(now);
-            self.dispute = None;
+            (self.dispute, self.disputed_packets) = (None, 0);
             // After a reboot the old RTCP source is nobody. If it is alive it comes back with its next report.
             if replaced.is_some() {
                 dropped[1] = self.slots[Slot::Rtcp as usize].take_if(|rtcp| rtcp.source != source);
@@ -306,7 +325,7 @@ impl Expectation {
 
     /// Whether a free audio slot still waits for a source.
     fn audio_may_come(&self, now: Instant) -> bool {
-        let video_lives = self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE);
+        let video_lives = self.has_live_video(now);
         let begins = self.video_since.is_none_or(|since| now < since + AUDIO_GRACE);
         let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
         begins || returns

@@ -58,8 +58,6 @@ pub const HINT_PATIENCE: Duration = Duration::from_secs(1);
 pub const MEMORY: Duration = Duration::from_secs(10);
 /// A stream that was closed unlatched stays a rival for this long: its camera may answer the play late.
 pub const AFTERLIFE: Duration = Duration::from_secs(5);
-/// A camera without feedback sends no longer than this (contract §1: 30 s).
-pub const STARVED: Duration = Duration::from_secs(35);
 /// A pinned source that was silent for longer has to be claimed again. NATs keep a mapping for 30 s at least.
 pub const PIN_LIFE: Duration = Duration::from_secs(20);
 /// Sources remembered that belong to nobody; the one that was silent for long makes room.
@@ -151,6 +149,11 @@ pub struct Dispute {
     /// How many were, in that time.
     pub packets: u64,
 }
+
+/// A stream that was opened and shows no video for so long makes room for others that cannot be told from it.
+pub const TURN: Duration = Duration::from_secs(3);
+/// The same for one that has shown video: cameras need a while to boot.
+pub const RETURN_TURN: Duration = Duration::from_secs(10);
 
 /// Why a packet belongs to nobody, and the stream that it comes nearest to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,9 +309,27 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         self.streams.get(&stream)?.dispute(now)
     }
 
-    /// Since when a stream has no video: its opening, or its last packet.
-    pub fn dark_since(&self, stream: K) -> Option<Instant> {
-        Some(self.streams.get(&stream)?.dark_since())
+    /// Whether a stream's video is alive.
+    pub fn shows_video(&self, stream: K, now: Instant) -> bool {
+        self.streams.get(&stream).is_some_and(|expectation| expectation.has_live_video(now))
+    }
+
+    /// Packets of video refused in disputes since the stream was opened, or since its last video.
+    pub fn disputed(&self, stream: K) -> u64 {
+        self.streams.get(&stream).map_or(0, Expectation::disputed_packets)
+    }
+
+    /// Ends a stream for the time being; [`Latch::open`] with what this gives goes on with it.
+    pub fn park(&mut self, stream: K, now: Instant) -> Option<Expect> {
+        let expect = self.streams.get(&stream)?.to_expect();
+        self.close(stream, now);
+        Some(expect)
+    }
+
+    /// The streams that keep the expected one from being told from them, although they had their time to show video.
+    pub fn blockers(&self, expect: &Expect, now: Instant) -> Vec<K> {
+        let blocks = |other: &Expectation| other.is_overdue(now) && other.conflicts_with(expect, now);
+        self.streams.iter().filter(|(_, other)| blocks(other)).map(|(stream, _)| *stream).collect()
     }
 
     /// Sources remembered that belong to nobody.

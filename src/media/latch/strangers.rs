@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::clue::Clock;
 use super::expectation::clock_rate;
-use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtpClue, STARVED, Slot};
+use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtpClue, Slot};
 use crate::base::CameraId;
 
-/// Media clocks of cameras whose streams have ended.
+/// Media clocks remembered of cameras whose streams have ended.
 const MAX_CLOCKS: usize = 1_024;
 /// A source's clock is compared with those in its first packets.
 const COMPARED: u64 = 16;
@@ -70,7 +70,12 @@ struct Left {
     entrance: Entrance,
     rate: u32,
     clock: Clock,
-    until: Instant,
+}
+
+impl Left {
+    fn is_remembered(&self, now: Instant) -> bool {
+        now < self.clock.at + MEMORY
+    }
 }
 
 impl Strangers {
@@ -81,12 +86,13 @@ impl Strangers {
             _ => None,
         };
         // Whose clock goes on may be theirs.
-        let compare = |past: &mut Past, clocks: &VecDeque<Left>| {
+        let compare = |past: &mut Past, clocks: &mut VecDeque<Left>| {
             let Some((slot, clue, _)) = clock else { return };
             let rate = clock_rate(slot);
-            for left in clocks.iter().filter(|left| left.entrance == key.0 && left.rate == rate && now < left.until) {
-                if left.clock.fits(clue, rate, now) {
+            for left in clocks.iter_mut().filter(|left| left.entrance == key.0 && left.rate == rate) {
+                if left.is_remembered(now) && left.clock.fits(clue, rate, now) {
                     past.suspect(left.camera);
+                    left.clock = Clock { ssrc: clue.ssrc, timestamp: clue.timestamp, at: now };
                 }
             }
         };
@@ -103,13 +109,13 @@ impl Strangers {
             stranger.packets += 1;
             stranger.clock = clock.or(stranger.clock);
             stranger.touched = true;
-            if stranger.packets <= COMPARED {
-                compare(&mut stranger.past, &self.clocks);
+            if stranger.packets <= COMPARED || stranger.past != Past::Unknown {
+                compare(&mut stranger.past, &mut self.clocks);
             }
             return *stranger;
         }
         let mut past = Past::Unknown;
-        compare(&mut past, &self.clocks);
+        compare(&mut past, &mut self.clocks);
         self.insert(key, Stranger { first: now, last: now, packets: 1, past, clock, touched: false })
     }
 
@@ -126,7 +132,7 @@ impl Strangers {
                 stranger.past.suspect(camera);
                 if let Some((slot, RtpClue { ssrc, timestamp }, at)) = stranger.clock {
                     let clock = Clock { ssrc, timestamp, at };
-                    left.push(Left { camera, entrance: key.0, rate: clock_rate(slot), clock, until: now + STARVED });
+                    left.push(Left { camera, entrance: key.0, rate: clock_rate(slot), clock });
                 }
             }
         }
@@ -135,11 +141,12 @@ impl Strangers {
 
     /// A media clock of a camera whose stream has ended; `rate` in Hz.
     pub(super) fn remember_clock(&mut self, camera: CameraId, entrance: Entrance, rate: u32, clock: Clock, now: Instant) {
-        self.leave(Left { camera, entrance, rate, clock, until: now + STARVED }, now);
+        self.leave(Left { camera, entrance, rate, clock }, now);
     }
 
     fn leave(&mut self, left: Left, now: Instant) {
-        while self.clocks.len() >= MAX_CLOCKS || self.clocks.front().is_some_and(|left| left.until <= now) {
+        self.clocks.retain(|left| left.is_remembered(now));
+        if self.clocks.len() >= MAX_CLOCKS {
             self.clocks.pop_front();
         }
         self.clocks.push_back(left);
