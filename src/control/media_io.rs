@@ -22,6 +22,8 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn request_keyframe(&self, stream: StreamId);
     /// See [`IngestHandle::expect_source`].
     fn expect_source(&self, stream: StreamId, ip: IpAddr);
+    /// See [`IngestHandle::camera_restarted`].
+    fn camera_restarted(&self, stream: StreamId);
     /// See [`IngestHandle::set_viewer_limit`].
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>);
     /// See [`IngestHandle::stats`].
@@ -69,6 +71,10 @@ impl Ingest for IngestHandle {
 
     fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.expect_source(stream, ip);
+    }
+
+    fn camera_restarted(&self, stream: StreamId) {
+        self.camera_restarted(stream);
     }
 
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {

@@ -31,6 +31,7 @@ pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
     Park(StreamId),
+    CameraRestarted(StreamId),
     Reopen(StreamId),
     Keyframe(StreamId),
     ViewerLimit(StreamId, Option<u64>),
@@ -137,6 +138,10 @@ impl Ingest for FakeIngest {
 
     fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.0.record(Call::Expect(stream, ip));
+    }
+
+    fn camera_restarted(&self, stream: StreamId) {
+        self.0.record(Call::CameraRestarted(stream));
     }
 
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {

@@ -14,6 +14,8 @@ pub const SHORTEST_REPLAY_GAP: Duration = Duration::from_secs(2);
 /// A camera that was told to stop, because it could not be told from others, rests for this long before its next turn:
 /// what it sent is forgotten by then ([`MEMORY`]), even if it took a moment to hear.
 pub const REST: Duration = MEMORY.saturating_add(Duration::from_secs(1));
+/// A camera that accepts no feedback stops 30 s after it began (contract §1), give or take what it takes to notice.
+const STARVED: std::ops::RangeInclusive<Duration> = Duration::from_secs(25)..=Duration::from_secs(35);
 /// Turns that a camera gets that has never answered.
 pub const MAX_TURNS: u32 = 3;
 
@@ -40,6 +42,8 @@ pub struct Watchdog {
     media: Media,
     flowing_since: Option<Instant>,
     last_run: Option<Duration>,
+    /// Runs in a row that were as long as those of a camera that no feedback reaches.
+    starved_runs: u32,
     /// End of the patience with a camera that has not sent anything.
     patience_until: Instant,
     replay_at: Option<Instant>,
@@ -63,6 +67,7 @@ impl Watchdog {
             media: Media::Waiting,
             flowing_since: None,
             last_run: None,
+            starved_runs: 0,
             patience_until: now + start_timeout,
             replay_at: None,
             replays: 0,
@@ -82,6 +87,12 @@ impl Watchdog {
     /// How long packets arrived before the current silence; `None` while they do, or before the first.
     pub fn last_run(&self) -> Option<Duration> {
         self.last_run
+    }
+
+    /// How often in a row the camera has fallen silent about 30 s after it began, as it does without feedback, and
+    /// had not restarted nor been told to stop.
+    pub fn starved_runs(&self) -> u32 {
+        self.starved_runs
     }
 
     /// `play`s that the broker took since the camera fell silent.
@@ -119,6 +130,7 @@ impl Watchdog {
     /// The camera is told to stop; its next turn begins after [`REST`].
     pub fn park(&mut self, now: Instant) {
         self.parked = true;
+        self.starved_runs = 0;
         self.turns = self.turns.saturating_add(1);
         self.replay_at = Some(now + REST);
     }
@@ -200,6 +212,10 @@ impl Watchdog {
         let since = now.checked_sub(silence).unwrap_or(now);
         self.media = Media::Stalled(since);
         self.last_run = self.flowing_since.map(|start| since.saturating_duration_since(start));
+        self.starved_runs = match self.last_run {
+            Some(run) if STARVED.contains(&run) => self.starved_runs.saturating_add(1),
+            _ => 0,
+        };
         if !self.parked {
             self.schedule(since + REPLAY_AFTER);
         }
@@ -208,6 +224,7 @@ impl Watchdog {
     /// The camera has connected to the broker, perhaps after a reboot: `play` is due at once, and what it missed
     /// before counts no more.
     pub fn camera_connected(&mut self, now: Instant) {
+        self.starved_runs = 0;
         let at = self.last_play.map_or(now, |last| now.max(last + SHORTEST_REPLAY_GAP));
         (self.replays, self.failures) = (0, 0);
         if !self.parked {

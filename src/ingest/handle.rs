@@ -254,6 +254,11 @@ impl IngestHandle {
         self.shared.wake.notify_one();
     }
 
+    /// The camera has restarted, as far as it said: that it fell silent says nothing about its feedback.
+    pub fn camera_restarted(&self, stream: StreamId) {
+        self.shared.lock().camera_restarted(stream);
+    }
+
     /// The control plane learned the camera's address.
     pub fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.shared.lock().expect(stream, ip, Instant::now());

@@ -135,6 +135,12 @@ impl Intake {
         }
     }
 
+    pub(super) fn camera_restarted(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.interrupted();
+        }
+    }
+
     pub(super) fn request_keyframe(&mut self, id: StreamId, now: Instant) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.request_keyframe(now);

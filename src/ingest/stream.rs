@@ -183,6 +183,11 @@ impl Stream {
         self.feedback.request_keyframe(now);
     }
 
+    /// The camera has restarted, or was told to stop.
+    pub(super) fn interrupted(&mut self) {
+        self.feedback.interrupted();
+    }
+
     /// The last feedback did not leave.
     pub(super) fn on_send_failed(&mut self) {
         self.feedback.on_send_failed();

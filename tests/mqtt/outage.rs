@@ -44,6 +44,7 @@ impl Ingest for NoMedia {
     fn stats(&self, _: StreamId) -> Option<IngestStats> {
         None
     }
+    fn camera_restarted(&self, _: StreamId) {}
     fn set_viewer_limit(&self, _: StreamId, _: Option<u64>) {}
     fn dropped(&self) -> Vec<(DropReason, u64)> {
         Vec::new()

@@ -301,6 +301,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             tracing::debug!(%camera, %stream, "camera has connected to the broker again and still sends");
         } else if change.connected {
             tracing::info!(%camera, %stream, "camera has connected to the broker; sending play again");
+            self.ingest.camera_restarted(stream);
             self.input(stream, Input::CameraConnected);
         }
     }

@@ -13,7 +13,7 @@ use crate::control::camera::{CameraCommand, CommandKind};
 use crate::control::handle::{Reply, StartError, StartOptions, Started, StopError, Unavailable};
 use crate::control::info::StreamInfo;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::PictureStatus;
+use crate::control::picture::{PictureCode, PictureStatus};
 use crate::control::play::{Envelope, PlaySdp, random_cname};
 use crate::control::session::{Action, Command, EndCause, Input, Session, State};
 use crate::control::settings::BrokerStatus;
@@ -67,6 +67,12 @@ impl Stream {
     /// Whether ingest and egress know it.
     pub(super) fn is_open(&self) -> bool {
         !self.released
+    }
+
+    /// Why it failed: what is known of the camera says more than the session, to which refused packets are none.
+    pub(super) fn error(&self) -> Option<&str> {
+        let refused = self.last_picture.as_ref().filter(|picture| picture.code == PictureCode::UnexpectedAddress);
+        self.session.error().map(|error| refused.map_or(error, |picture| &picture.text))
     }
 
     pub(super) fn session_id(&self) -> SessionId {
@@ -365,7 +371,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let (Some(stream), Some(info)) = (self.streams.get_mut(&camera), info) else { return };
         self.cameras_of.remove(&stream.id);
         let state = stream.session.state();
-        let error = stream.session.error();
+        let error = stream.error();
         tracing::info!(%camera, stream = %stream.id, ?state, error, "stream has ended");
         for reply in std::mem::take(&mut stream.stop_waiters) {
             drop(reply.send(Ok(info.clone())));

@@ -73,6 +73,7 @@ impl Intake {
         let Some(expect) = self.latch.park(id, now) else { return false };
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.refused += refused;
+            stream.interrupted();
         }
         self.parked.insert(id, expect);
         self.admit(now);

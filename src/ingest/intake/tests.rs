@@ -430,3 +430,44 @@ fn the_limit_of_viewers_lowers_remb() {
     s.run(Duration::from_millis(200));
     assert_eq!(s.intake.stats(stream, s.now, SystemTime::now()).unwrap().remb, 1_500_000);
 }
+
+#[test]
+fn a_hundred_thousand_packets_of_garbage_in_a_second_cost_a_running_stream_nothing_and_get_no_answer() {
+    const SSRC: [u8; 4] = [0, 0, 0, 9];
+    let kinds: [(&[u8], DropReason); 10] = [
+        (b"GET / HTTP/1.1\r\nHost: camera\r\n\r\n", DropReason::NotRtp),
+        // STUN binding request.
+        (&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], DropReason::NotRtp),
+        // Nothing, one byte, versions 0, 1 and 3.
+        (&[], DropReason::NotRtp),
+        (&[0x80], DropReason::NotRtp),
+        (&[0x40, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::NotRtp),
+        (&[0xc0, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::NotRtp),
+        // More CSRCs, extension words and padding than there are bytes.
+        (&[0x8f, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], DropReason::MalformedRtp),
+        (&[0x90, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xbe, 0xde, 0xff, 0xff], DropReason::MalformedRtp),
+        (&[0xa0, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff], DropReason::MalformedRtp),
+        // A receiver report that claims 31 blocks.
+        (&[0x9f, 201, 0, 1, SSRC[0], SSRC[1], SSRC[2], SSRC[3]], DropReason::MalformedRtcp),
+    ];
+    let mut s = Scene::new();
+    let (stream, sink) = s.open();
+    let (mut sent, mut forwarded) = (Vec::new(), 0);
+    for n in 0..100_000u32 {
+        let (bytes, reason) = kinds[n as usize % kinds.len()];
+        let from = format!("10.{}.{}.{}:{}", n >> 16, (n >> 8) & 255, n & 255, 1024 + n % 60_000);
+        assert_eq!(s.datagram(&from, Bytes::from_static(bytes)), Err(reason), "{bytes:?}");
+        if n % 2_000 == 0 {
+            s.video("10.200.0.5:4000", SPS).unwrap();
+            forwarded += 1;
+            sent.extend(s.run(Duration::from_millis(20)));
+        }
+    }
+    assert_eq!(sink.0.lock().unwrap().iter().map(|frame| frame.packets.len()).sum::<usize>(), forwarded);
+    assert!(!sent.is_empty() && sent.iter().all(|(to, _)| to.ip().to_string() == "10.200.0.5"));
+    let [not_rtp, rtp, rtcp] = [DropReason::NotRtp, DropReason::MalformedRtp, DropReason::MalformedRtcp];
+    let counted = [not_rtp, rtp, rtcp].map(|reason| s.intake.drops().get(reason));
+    assert_eq!(counted, [60_000, 30_000, 10_000]);
+    assert!(s.intake.refused(s.now, SystemTime::now()).len() <= 256);
+    assert_eq!(s.intake.stats(stream, s.now, SystemTime::now()).unwrap().video.lost, 0);
+}

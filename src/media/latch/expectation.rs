@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
-    AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
-    RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, Slot, TURN, Unlatched,
+    AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key,
+    MEMORY, PIN_LIFE, RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, Slot, TURN, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::MediaKind;

@@ -471,7 +471,8 @@ impl<'a, K: Copy + Eq> Field<'a, K> {
         let mut rivals = std::mem::take(&mut self.near_rivals);
         let claims = if self.near.is_empty() {
             rivals.append(&mut self.far_rivals);
-            let as_rivals = |others: &[(K, &'a Expectation)]| others.iter().map(|(_, e)| (*e, false)).collect::<Vec<_>>();
+            let as_rivals =
+                |others: &[(K, &'a Expectation)]| others.iter().map(|(_, e)| (*e, false)).collect::<Vec<_>>();
             if !self.far.is_empty() {
                 rivals.extend(as_rivals(&self.late));
                 self.far

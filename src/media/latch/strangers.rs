@@ -140,7 +140,14 @@ impl Strangers {
     }
 
     /// A media clock of a camera whose stream has ended; `rate` in Hz.
-    pub(super) fn remember_clock(&mut self, camera: CameraId, entrance: Entrance, rate: u32, clock: Clock, now: Instant) {
+    pub(super) fn remember_clock(
+        &mut self,
+        camera: CameraId,
+        entrance: Entrance,
+        rate: u32,
+        clock: Clock,
+        now: Instant,
+    ) {
         self.leave(Left { camera, entrance, rate, clock }, now);
     }
 

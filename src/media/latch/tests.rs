@@ -504,7 +504,8 @@ fn a_camera_that_was_announced_elsewhere_a_moment_ago_is_a_rival_there_before_it
 }
 
 #[test]
-fn a_camera_that_missed_its_stop_and_sends_on_from_an_address_that_was_not_latched_is_taken_for_its_own_next_stream_only() {
+fn a_camera_that_missed_its_stop_and_sends_on_from_an_address_that_was_not_latched_is_taken_for_its_own_next_stream_only()
+ {
     let mut s = Scene::new();
     s.open(1, Some("10.0.0.5"));
     s.run(SECOND, &["10.0.0.5:4000"]);
