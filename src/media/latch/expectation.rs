@@ -7,7 +7,7 @@ use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
     AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key,
-    MEMORY, PIN_LIFE, RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, Slot, TURN, Unlatched,
+    MEMORY, PIN_LIFE, RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, STARVED, Slot, TURN, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::MediaKind;
@@ -29,6 +29,8 @@ pub(super) struct Expectation {
     former_ip: Option<IpAddr>,
     dispute: Option<Dispute>,
     disputed_packets: u64,
+    /// Sound that may be its own was refused.
+    disputed_sound: bool,
 }
 
 /// The source of a slot.
@@ -95,6 +97,7 @@ impl Expectation {
             former_ip: None,
             dispute: None,
             disputed_packets: 0,
+            disputed_sound: false,
         }
     }
 
@@ -145,6 +148,15 @@ impl Expectation {
         self.dispute.filter(|dispute| !lives && now < dispute.last + DISPUTE_GAP)
     }
 
+    /// The same for sound.
+    pub(super) fn sound_disputed(&mut self) {
+        self.disputed_sound = true;
+    }
+
+    pub(super) fn has_disputed_sound(&self) -> bool {
+        self.disputed_sound
+    }
+
     pub(super) fn disputed_packets(&self) -> u64 {
         self.disputed_packets
     }
@@ -184,6 +196,7 @@ impl Expectation {
             place => place.replace(Holder { source, last: now, pinned: now, clock }),
         };
         let mut dropped = [replaced, None];
+        self.disputed_sound &= arrival.slot != Slot::Audio;
         if arrival.slot == Slot::Video {
             self.video_since = Some(now);
             (self.dispute, self.disputed_packets) = (None, 0);
@@ -228,7 +241,8 @@ impl Expectation {
         match (self.holder(slot), slot) {
             // It was there while the real source was alive: it is not its successor.
             (Some(holder), _) if stranger.first + CONFIRM <= holder.last => Standing::No(Some(Unlatched::SlotTaken)),
-            (_, Slot::Audio) if !self.audio_may_come(now) => match self.is_live(Slot::Video, ip, now) {
+            // Since when it is there tells: who waited for sound then may own it, though it had to be confirmed.
+            (_, Slot::Audio) if !self.audio_may_come(stranger.first, now) => match self.is_live(Slot::Video, ip, now) {
                 true => Standing::Late,
                 false => Standing::No(None),
             },
@@ -259,6 +273,22 @@ impl Expectation {
     /// Whether a pinned source is this stream's without a new claim.
     pub(super) fn keeps(&self, source: SocketAddr, now: Instant) -> bool {
         self.slots.iter().flatten().any(|holder| holder.source == source && now < holder.last + PIN_LIFE)
+    }
+
+    /// Whether its camera may be the stranger although it is known to be elsewhere: it was not heard there since, but
+    /// not long ago. One that was silent for longer has stopped, and tells where it is before it hears of `play`.
+    pub(super) fn may_have_moved(&self, stranger: &Stranger, now: Instant) -> bool {
+        let last = self.slots.iter().flatten().map(|holder| holder.last).max();
+        last.is_none_or(|last| last < stranger.first + CONFIRM && now < last + STARVED)
+    }
+
+    /// Whether it ever had a source.
+    pub(super) fn was_heard(&self) -> bool {
+        self.slots.iter().any(Option::is_some)
+    }
+
+    pub(super) fn has_clock(&self, slot: Slot) -> bool {
+        self.holder(slot).is_some_and(|holder| holder.clock.is_some())
     }
 
     /// Gives a source up.
@@ -320,13 +350,13 @@ impl Expectation {
     /// All media that it has are latched and alive, and no more are to come.
     fn is_settled(&self, now: Instant) -> bool {
         let live = |slot: Slot| self.holder(slot).is_some_and(|holder| now < holder.last + silence(slot));
-        live(Slot::Video) && (live(Slot::Audio) || !self.audio_may_come(now))
+        live(Slot::Video) && (live(Slot::Audio) || !self.audio_may_come(now, now))
     }
 
-    /// Whether a free audio slot still waits for a source.
-    fn audio_may_come(&self, now: Instant) -> bool {
+    /// Whether a free audio slot still waits for a source that was `first` heard then.
+    fn audio_may_come(&self, first: Instant, now: Instant) -> bool {
         let video_lives = self.has_live_video(now);
-        let begins = self.video_since.is_none_or(|since| now < since + AUDIO_GRACE);
+        let begins = self.video_since.is_none_or(|since| first < since + AUDIO_GRACE);
         let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
         begins || returns
     }

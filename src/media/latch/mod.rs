@@ -21,6 +21,7 @@
 
 mod clue;
 mod expectation;
+mod field;
 mod strangers;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 pub use self::clue::{Clue, RtcpClue, RtpClue};
 use self::expectation::{Expectation, Standing};
+use self::field::{Field, Interest};
 use self::strangers::{Past, Stranger, Strangers};
 use super::frame::MediaKind;
 use crate::base::CameraId;
@@ -58,6 +60,8 @@ pub const HINT_PATIENCE: Duration = Duration::from_secs(1);
 pub const MEMORY: Duration = Duration::from_secs(10);
 /// A stream that was closed unlatched stays a rival for this long: its camera may answer the play late.
 pub const AFTERLIFE: Duration = Duration::from_secs(5);
+/// A camera without feedback sends no longer than this (contract §1: 30 s).
+pub const STARVED: Duration = Duration::from_secs(35);
 /// A pinned source that was silent for longer has to be claimed again. NATs keep a mapping for 30 s at least.
 pub const PIN_LIFE: Duration = Duration::from_secs(20);
 /// Sources remembered that belong to nobody; the one that was silent for long makes room.
@@ -358,12 +362,13 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             // A late answer to a stream that has ended may last for longer than its ghost.
             self.strangers.suspect((arrival.entrance, arrival.source), camera);
         }
-        if arrival.slot == Slot::Video
-            && matches!(result, Err(Refusal { why: Unlatched::Ambiguous | Unlatched::Earlier, .. }))
-        {
+        if let Err(Refusal { why: Unlatched::Ambiguous | Unlatched::Earlier, .. }) = result {
             for stream in if interest.streams.is_empty() { interest.distant } else { interest.streams } {
-                if let Some(expectation) = self.streams.get_mut(&stream) {
-                    expectation.disputed(now);
+                let Some(expectation) = self.streams.get_mut(&stream) else { continue };
+                match arrival.slot {
+                    Slot::Video => expectation.disputed(now),
+                    Slot::Audio => expectation.sound_disputed(),
+                    Slot::Rtcp => {}
                 }
             }
         }
@@ -377,13 +382,17 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         interest: &mut Interest<K>,
         now: Instant,
     ) -> Result<K, Refusal<K>> {
-        let mut field = Field { past: stranger.past, ..Field::default() };
+        let mut field = Field::default();
+        field.past = stranger.past;
         for (stream, expectation) in self.streams.iter().filter(|(_, e)| e.entrance == arrival.entrance) {
             let standing = expectation.standing(arrival, stranger, now);
             match standing {
                 Standing::No(None | Some(Unlatched::OtherCamera | Unlatched::SlotTaken)) => {}
                 Standing::Distant => interest.distant.push(*stream),
                 _ => interest.streams.push(*stream),
+            }
+            if matches!(standing, Standing::No(_)) && expectation.may_have_moved(stranger, now) {
+                field.unheard.push(expectation);
             }
             field.add(Some(*stream), expectation, standing);
         }
@@ -406,118 +415,5 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             _ => None,
         };
         field.decide(arrival, named, now)
-    }
-}
-
-/// Whose a refused source may be.
-struct Interest<K> {
-    streams: Vec<K>,
-    /// Only if nobody else comes into question.
-    distant: Vec<K>,
-    /// Cameras of streams that have ended.
-    ghosts: Vec<CameraId>,
-}
-
-impl<K> Default for Interest<K> {
-    fn default() -> Self {
-        Self { streams: Vec::new(), distant: Vec::new(), ghosts: Vec::new() }
-    }
-}
-
-/// Who has an interest in a source.
-struct Field<'a, K> {
-    near: Vec<(K, &'a Expectation)>,
-    far: Vec<(K, &'a Expectation)>,
-    late: Vec<(K, &'a Expectation)>,
-    distant: Vec<(K, &'a Expectation)>,
-    near_rivals: Vec<(&'a Expectation, bool)>,
-    far_rivals: Vec<(&'a Expectation, bool)>,
-    refused: Option<Refusal<K>>,
-    nearest: Option<K>,
-    /// Whose it was: if that is not clear, nothing but a clue can tell whose it is.
-    past: Past,
-}
-
-impl<K> Default for Field<'_, K> {
-    fn default() -> Self {
-        let (near_rivals, far_rivals) = (Vec::new(), Vec::new());
-        let (refused, nearest, past) = (None, None, Past::Unknown);
-        let (near, far, late, distant) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { near, far, late, distant, near_rivals, far_rivals, refused, nearest, past }
-    }
-}
-
-impl<'a, K: Copy + Eq> Field<'a, K> {
-    fn add(&mut self, stream: Option<K>, expectation: &'a Expectation, standing: Standing) {
-        match (standing, stream) {
-            (Standing::Near, Some(stream)) => self.near.push((stream, expectation)),
-            (Standing::Far, Some(stream)) => self.far.push((stream, expectation)),
-            (Standing::Late, Some(stream)) => self.late.push((stream, expectation)),
-            (Standing::Distant, Some(stream)) => self.distant.push((stream, expectation)),
-            (Standing::Rival { near: true, soon }, _) => {
-                self.near_rivals.push((expectation, soon));
-                self.nearest = stream;
-            }
-            (Standing::Rival { near: false, soon }, _) => self.far_rivals.push((expectation, soon)),
-            (Standing::No(Some(why)), stream) => {
-                let nearest = stream.filter(|_| why != Unlatched::OtherCamera);
-                self.refused = Some(Refusal { why, nearest });
-            }
-            _ => {}
-        }
-    }
-
-    fn decide(mut self, arrival: &Arrival<'_>, named: Option<K>, now: Instant) -> Result<K, Refusal<K>> {
-        let mut rivals = std::mem::take(&mut self.near_rivals);
-        let claims = if self.near.is_empty() {
-            rivals.append(&mut self.far_rivals);
-            let as_rivals =
-                |others: &[(K, &'a Expectation)]| others.iter().map(|(_, e)| (*e, false)).collect::<Vec<_>>();
-            if !self.far.is_empty() {
-                rivals.extend(as_rivals(&self.late));
-                self.far
-            } else if !self.late.is_empty() {
-                rivals.extend(as_rivals(&self.distant));
-                self.late
-            } else if rivals.is_empty() {
-                self.distant
-            } else {
-                Vec::new()
-            }
-        } else {
-            // A stream of which nothing is known may be behind that address as well.
-            rivals.extend(self.far.iter().map(|(_, expectation)| (*expectation, false)));
-            self.near
-        };
-        let refusal = |why, nearest| Err(Refusal { why, nearest });
-        if named.is_some() {
-            return match claims.iter().find(|(stream, _)| Some(*stream) == named) {
-                Some((stream, _)) => Ok(*stream),
-                None => refusal(Unlatched::OtherCamera, named),
-            };
-        }
-        let Some((first, claimant)) = claims.first().copied() else {
-            return Err(self.refused.unwrap_or(Refusal { why: Unlatched::Unexpected, nearest: self.nearest }));
-        };
-        let fits = |expectation: &Expectation| expectation.fits(arrival, now);
-        let mut fitting = claims.iter().filter(|(_, expectation)| fits(expectation)).map(|(stream, _)| *stream);
-        let rival_fits = rivals.iter().any(|(expectation, _)| fits(expectation));
-        match (fitting.next(), fitting.next()) {
-            (Some(stream), None) if !rival_fits => return Ok(stream),
-            _ if rival_fits => return refusal(Unlatched::Ambiguous, None),
-            _ => {}
-        }
-        let soon = rivals.iter().all(|(_, soon)| *soon);
-        let doubtful = match self.past {
-            Past::Unknown | Past::Of(_) => false,
-            Past::Suspect(camera) => camera != claimant.camera,
-            Past::Doubtful => true,
-        };
-        match claims.len() {
-            _ if doubtful => refusal(Unlatched::Ambiguous, None),
-            1 if rivals.is_empty() => Ok(first),
-            1 if soon => refusal(Unlatched::Unconfirmed, Some(first)),
-            _ => refusal(Unlatched::Ambiguous, None),
-        }
     }
 }

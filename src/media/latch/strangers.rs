@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::clue::Clock;
 use super::expectation::clock_rate;
-use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtpClue, Slot};
+use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
 use crate::base::CameraId;
 
 /// Media clocks remembered of cameras whose streams have ended.
@@ -87,10 +87,15 @@ impl Strangers {
         };
         // Whose clock goes on may be theirs.
         let compare = |past: &mut Past, clocks: &mut VecDeque<Left>| {
-            let Some((slot, clue, _)) = clock else { return };
-            let rate = clock_rate(slot);
-            for left in clocks.iter_mut().filter(|left| left.entrance == key.0 && left.rate == rate) {
-                if left.is_remembered(now) && left.clock.fits(clue, rate, now) {
+            // A sender report does not tell of which medium it is.
+            let (clue, rate) = match arrival.clue {
+                Clue::Rtp(clue) => (clue, Some(clock_rate(arrival.slot))),
+                Clue::Rtcp(RtcpClue { report: Some(clue), .. }) => (clue, None),
+                _ => return,
+            };
+            let comparable = |left: &&mut Left| left.entrance == key.0 && rate.is_none_or(|rate| left.rate == rate);
+            for left in clocks.iter_mut().filter(comparable) {
+                if left.is_remembered(now) && left.clock.fits(clue, left.rate, now) {
                     past.suspect(left.camera);
                     left.clock = Clock { ssrc: clue.ssrc, timestamp: clue.timestamp, at: now };
                 }
