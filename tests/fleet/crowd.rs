@@ -71,6 +71,7 @@ impl Storm {
         let dark: Vec<_> = join_all(cameras.iter().map(|camera| dark(&site, camera))).await;
         let dark: Vec<_> = dark.into_iter().flatten().collect();
         let settled = calm.elapsed();
+        eprintln!("{} do not flow after {settled:.1?}: {dark:#?}", dark.len());
         let (mut packets, mut marked, mut pictures, mut sounds, mut missing) = (0, 0, 0, 0, 0);
         for camera in &cameras {
             camera.was_alone();

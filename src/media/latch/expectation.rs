@@ -231,6 +231,12 @@ impl Expectation {
             // A camera's RTCP says nothing about itself: only a stream with media can own it.
             Relation::Open if slot == Slot::Rtcp => Standing::Rival { near: false, soon: false },
             Relation::Open => Standing::Far,
+            // It does not answer the play. Its own camera's, if that sends on, is known.
+            Relation::Same
+                if stranger.first < self.opened && !self.was_heard() && !own && !self.is_suspected(stranger) =>
+            {
+                Standing::No(Some(Unlatched::Earlier))
+            }
             Relation::Same if self.is_live(slot, ip, now) => self.ruled_out_by([slot], stranger, true, ip, now),
             Relation::Same => self.free_slot(slot, stranger, ip, now),
         }
@@ -282,6 +288,10 @@ impl Expectation {
         last.is_none_or(|last| last < stranger.first + CONFIRM && now < last + STARVED)
     }
 
+    fn is_suspected(&self, stranger: &Stranger) -> bool {
+        stranger.past == Past::Suspect(self.camera)
+    }
+
     /// Whether it ever had a source.
     pub(super) fn was_heard(&self) -> bool {
         self.slots.iter().any(Option::is_some)
@@ -307,10 +317,13 @@ impl Expectation {
         }
         // While its own source is alive, only that source can have become the stranger, and its clock goes on.
         if let Some((slot, clue, at)) = stranger.clock
-            && self.is_live(slot, source.ip(), now)
             && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
         {
-            return own.fits(clue, clock_rate(slot), at);
+            let fits = own.fits(clue, clock_rate(slot), at);
+            // Also where it is not known to be yet.
+            if fits || self.is_live(slot, source.ip(), now) {
+                return fits;
+            }
         }
         let cleared = |slot| {
             let arrival = Arrival { source, entrance, slot, clue: Clue::None };
