@@ -223,5 +223,5 @@ fn refused_packets_that_may_be_a_streams_are_counted_until_it_shows_video() {
     assert_eq!(count(&mut s), 20);
     s.intake.park(first, s.now);
     assert_eq!(count(&mut s), 20);
-    let _ = s.intake.reopen(first, s.now).unwrap();
+    let _kept = s.intake.reopen(first, s.now).unwrap();
 }
