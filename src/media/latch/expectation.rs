@@ -10,7 +10,7 @@ use super::{
     MEMORY, PIN_LIFE, RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, STARVED, Slot, TURN, Unlatched,
 };
 use crate::base::CameraId;
-use crate::media::MediaKind;
+use crate::media::Codec;
 
 const SLOTS: [Slot; 3] = [Slot::Video, Slot::Audio, Slot::Rtcp];
 
@@ -112,9 +112,9 @@ impl Expectation {
         self.slots[slot as usize]
     }
 
-    /// Its media clocks, each with its rate in Hz.
-    pub(super) fn clocks(&self) -> impl Iterator<Item = (u32, Clock)> {
-        SLOTS.into_iter().filter_map(|slot| Some((clock_rate(slot), self.holder(slot)?.clock?)))
+    /// Its media clocks, each with its possible rates in Hz.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (&'static [u32], Clock)> {
+        SLOTS.into_iter().filter_map(|slot| Some((clock_rates(slot), self.holder(slot)?.clock?)))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
@@ -319,7 +319,7 @@ impl Expectation {
         if let Some((slot, clue, at)) = stranger.clock
             && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
         {
-            let fits = own.fits(clue, clock_rate(slot), at);
+            let fits = own.fits(clue, clock_rates(slot), at);
             // Also where it is not known to be yet.
             if fits || self.is_live(slot, source.ip(), now) {
                 return fits;
@@ -335,7 +335,7 @@ impl Expectation {
     /// Whether a clue shows that the packet is this stream's.
     pub(super) fn fits(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
         let clock = |slot: Slot| self.holder(slot).and_then(|holder| holder.clock);
-        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rate(slot), now));
+        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rates(slot), now));
         match arrival.clue {
             Clue::None => false,
             Clue::Rtp(clue) => fits(arrival.slot, clue),
@@ -436,10 +436,12 @@ fn silence(slot: Slot) -> Duration {
     }
 }
 
-pub(super) fn clock_rate(slot: Slot) -> u32 {
+/// In Hz; a sender report does not tell which codec its sound has.
+pub(super) fn clock_rates(slot: Slot) -> &'static [u32] {
+    const AUDIO: &[u32] = &[Codec::Opus.clock_rate(), Codec::Pcmu.clock_rate()];
+    const VIDEO: &[u32] = &[Codec::H264.clock_rate()];
     match slot {
-        Slot::Audio => MediaKind::Audio,
-        Slot::Video | Slot::Rtcp => MediaKind::Video,
+        Slot::Audio => AUDIO,
+        Slot::Video | Slot::Rtcp => VIDEO,
     }
-    .clock_rate()
 }

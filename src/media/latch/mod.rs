@@ -222,8 +222,8 @@ impl<K: Copy + Eq + Hash> Latch<K> {
                 self.strangers.remember(key, Past::Of(expectation.camera), now);
             }
         }
-        for (rate, clock) in expectation.clocks() {
-            self.strangers.remember_clock(expectation.camera, expectation.entrance, rate, clock, now);
+        for (rates, clock) in expectation.clocks() {
+            self.strangers.remember_clock(expectation.camera, expectation.entrance, rates, clock, now);
         }
         // Whoever might have been its camera, and never was proven another, must not become another's now.
         self.strangers.doubt(expectation.camera, |key, stranger| expectation.could_be(key, stranger, now), now);

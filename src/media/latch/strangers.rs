@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::clue::Clock;
-use super::expectation::clock_rate;
+use super::expectation::clock_rates;
 use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
 use crate::base::CameraId;
 
@@ -68,7 +68,8 @@ pub(super) struct Strangers {
 struct Left {
     camera: CameraId,
     entrance: Entrance,
-    rate: u32,
+    /// In Hz, of the codecs that it may be of.
+    rates: &'static [u32],
     clock: Clock,
 }
 
@@ -88,14 +89,14 @@ impl Strangers {
         // Whose clock goes on may be theirs.
         let compare = |past: &mut Past, clocks: &mut VecDeque<Left>| {
             // A sender report does not tell of which medium it is.
-            let (clue, rate) = match arrival.clue {
-                Clue::Rtp(clue) => (clue, Some(clock_rate(arrival.slot))),
+            let (clue, rates) = match arrival.clue {
+                Clue::Rtp(clue) => (clue, Some(clock_rates(arrival.slot))),
                 Clue::Rtcp(RtcpClue { report: Some(clue), .. }) => (clue, None),
                 _ => return,
             };
-            let comparable = |left: &&mut Left| left.entrance == key.0 && rate.is_none_or(|rate| left.rate == rate);
+            let comparable = |left: &&mut Left| left.entrance == key.0 && rates.is_none_or(|rates| left.rates == rates);
             for left in clocks.iter_mut().filter(comparable) {
-                if left.is_remembered(now) && left.clock.fits(clue, left.rate, now) {
+                if left.is_remembered(now) && left.clock.fits(clue, left.rates, now) {
                     past.suspect(left.camera);
                     left.clock = Clock { ssrc: clue.ssrc, timestamp: clue.timestamp, at: now };
                 }
@@ -137,23 +138,23 @@ impl Strangers {
                 stranger.past.suspect(camera);
                 if let Some((slot, RtpClue { ssrc, timestamp }, at)) = stranger.clock {
                     let clock = Clock { ssrc, timestamp, at };
-                    left.push(Left { camera, entrance: key.0, rate: clock_rate(slot), clock });
+                    left.push(Left { camera, entrance: key.0, rates: clock_rates(slot), clock });
                 }
             }
         }
         left.into_iter().for_each(|left| self.leave(left, now));
     }
 
-    /// A media clock of a camera whose stream has ended; `rate` in Hz.
+    /// A media clock of a camera whose stream has ended; `rates` in Hz, of the codecs that it may be of.
     pub(super) fn remember_clock(
         &mut self,
         camera: CameraId,
         entrance: Entrance,
-        rate: u32,
+        rates: &'static [u32],
         clock: Clock,
         now: Instant,
     ) {
-        self.leave(Left { camera, entrance, rate, clock }, now);
+        self.leave(Left { camera, entrance, rates, clock }, now);
     }
 
     fn leave(&mut self, left: Left, now: Instant) {
