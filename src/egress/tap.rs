@@ -45,15 +45,13 @@ impl FrameTap {
 
     /// What is there without waiting: at the begin the group of pictures that was running.
     pub async fn first(&mut self) -> Vec<Arc<Frame>> {
-        match self.incoming.recv().await {
-            Some(group) => group,
-            None => Vec::new(),
-        }
+        self.incoming.recv().await.unwrap_or_default()
     }
 
-    #[cfg(test)]
-    pub(crate) fn of(frames: Vec<Arc<Frame>>) -> Self {
+    /// These frames as the running group of pictures, and then the end.
+    pub fn of(frames: Vec<Arc<Frame>>) -> Self {
         let (tap, reader) = tap();
+        // There is room: nothing was sent yet.
         let _ = tap.frames.try_send(frames);
         reader
     }

@@ -24,6 +24,8 @@ mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
+mod mp4_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

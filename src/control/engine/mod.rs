@@ -229,7 +229,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Frames { camera, counts, reply } => drop(reply.send(self.open_frames(camera, counts))),
             Request::Keyframe { stream, reply } => {
                 self.ingest.request_keyframe(stream);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Request::RemoveViewer { viewer, reply } => {
                 let _ = reply.send(self.remove_viewer(viewer));
