@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::{StreamId, ViewerId};
-use crate::egress::{AddViewer, CloseReason, EgressHandle, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{AddViewer, CloseReason, EgressHandle, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{DropReason, IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::FrameSink;
 
@@ -40,6 +40,8 @@ pub trait Egress: Clone + Send + Sync + 'static {
     fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink>;
     /// See [`EgressHandle::close_stream`].
     fn close_stream(&self, stream: StreamId, reason: CloseReason);
+    /// See [`EgressHandle::tap`].
+    fn tap(&self, stream: StreamId) -> FrameTap;
     /// See [`EgressHandle::add_viewer`].
     fn add_viewer(&self, viewer: AddViewer) -> impl Future<Output = Result<ViewerAnswer, ViewerError>> + Send;
     /// See [`EgressHandle::remove_viewer`].
@@ -101,6 +103,10 @@ impl Egress for EgressHandle {
 
     fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.close_stream(stream, reason);
+    }
+
+    fn tap(&self, stream: StreamId) -> FrameTap {
+        self.tap(stream)
     }
 
     async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {

@@ -14,7 +14,7 @@ use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
 use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
-use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{DropReason, IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::{Frame, FrameSink};
 
@@ -59,13 +59,23 @@ pub(crate) struct World {
     pub(crate) egress: Arc<Mutex<Mood>>,
     pub(crate) stats: Arc<Mutex<Option<IngestStats>>>,
     pub(crate) refused: Arc<Mutex<Vec<RefusedSource>>>,
+    /// What a tap gives before it ends.
+    pub(crate) frames: Arc<Mutex<Vec<Arc<Frame>>>>,
 }
 
 impl World {
     fn new() -> Self {
         let works = || Arc::new(Mutex::new(Mood::Works));
         let (broker, ingest, egress) = (works(), works(), works());
-        Self { calls: Arc::default(), broker, ingest, egress, stats: Arc::default(), refused: Arc::default() }
+        Self {
+            calls: Arc::default(),
+            broker,
+            ingest,
+            egress,
+            stats: Arc::default(),
+            refused: Arc::default(),
+            frames: Arc::default(),
+        }
     }
 
     fn record(&self, call: Call) {
@@ -172,6 +182,10 @@ impl Egress for FakeEgress {
 
     fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.0.record(Call::CloseEgress(stream, reason));
+    }
+
+    fn tap(&self, _stream: StreamId) -> FrameTap {
+        FrameTap::of(self.0.frames.lock().unwrap().clone())
     }
 
     async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use honeycast::base::{CameraId, Shutdown, StreamId, ViewerId};
 use honeycast::control::media_io::{Egress, Ingest};
 use honeycast::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, StartOptions, Timing};
-use honeycast::egress::{AddViewer, CloseReason, ViewerAnswer, ViewerError, ViewerStats};
+use honeycast::egress::{AddViewer, CloseReason, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use honeycast::ingest::{DropReason, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use honeycast::media::{Frame, FrameSink};
 use honeycast::mqtt::{CameraLinkCounters, Link, LinkStatus, TopicSettings, Topics, camera_link};
@@ -63,6 +63,9 @@ impl Egress for NoMedia {
         Err(ViewerError::Unavailable)
     }
     fn remove_viewer(&self, _: ViewerId, _: CloseReason) {}
+    fn tap(&self, _: StreamId) -> FrameTap {
+        FrameTap::of(Vec::new())
+    }
     fn viewer_stats(&self, _: ViewerId) -> Option<ViewerStats> {
         None
     }

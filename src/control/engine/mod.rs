@@ -230,6 +230,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Sources { reply } => drop(reply.send(self.sources())),
             Request::Health { reply } => drop(reply.send(self.health())),
             Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
+            Request::Frames { camera, counts, reply } => drop(reply.send(self.open_frames(camera, counts))),
+            Request::Keyframe { stream, reply } => {
+                self.ingest.request_keyframe(stream);
+                let _ = reply.send(());
+            }
             Request::RemoveViewer { viewer, reply } => {
                 let _ = reply.send(self.remove_viewer(viewer));
             }
