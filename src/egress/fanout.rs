@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::rate::RateMeter;
+use super::tap::Tap;
 use super::viewer::{Heard, Memory, NewViewer, PROBE_TURN, Path, RunSink, ViewerOut};
 use crate::base::{StreamId, ViewerId};
 use crate::media::cache::{GopCache, PacketRing};
@@ -47,6 +48,7 @@ struct StreamOut {
     clocks: [Option<ClockPoint>; 2],
     rate: RateMeter,
     viewers: Vec<ViewerOut>,
+    taps: Vec<Tap>,
 }
 
 /// What a packet is longer than its payload by, headers of IP and UDP included.
@@ -67,6 +69,7 @@ impl Fanout {
             clocks: [None; 2],
             rate: RateMeter::new(),
             viewers: Vec::new(),
+            taps: Vec::new(),
         });
     }
 
@@ -77,6 +80,13 @@ impl Fanout {
                 self.watching.remove(&viewer.viewer);
             }
         }
+    }
+
+    /// Adds a reader of the frames themselves, and gives it the group of pictures.
+    pub(super) fn add_tap(&mut self, stream: StreamId, tap: Tap, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&stream) else { return };
+        tap.begin(&stream.gop, now);
+        stream.taps.push(tap);
     }
 
     /// Adds a viewer and begins to show it the group of pictures.
@@ -217,6 +227,7 @@ impl Fanout {
             let bytes = frame.packets.iter().map(|packet| packet.payload.len() + PACKET_OVERHEAD).sum();
             stream.rate.add(bytes, now);
         }
+        stream.taps.retain(|tap| tap.on_frame(frame));
         for viewer in &mut stream.viewers {
             viewer.on_frame(frame, now, &mut self.run, sink);
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
 use super::limits::{RembPolicy, Said, ViewerLimits};
+use super::loss::LossMeter;
 use super::shard::Command;
 use super::stats::{ViewerCounters, ViewerStats};
 use super::viewer::{Heard, NewViewer, Path};
@@ -45,6 +46,7 @@ struct Entry {
     connect_by: Option<Instant>,
     wishes: Wishes,
     stats: ViewerStats,
+    loss: LossMeter,
 }
 
 pub(super) struct Sessions {
@@ -132,6 +134,7 @@ impl Sessions {
             connect_by: Some(now + self.connect_timeout),
             wishes: Wishes::new(now),
             stats: ViewerStats::default(),
+            loss: LossMeter::default(),
         };
         self.entries.insert(add.viewer, entry);
         self.rearm(add.viewer);
@@ -316,7 +319,7 @@ impl Sessions {
                 return self.on_nack(viewer, ssrc, seqs);
             }
             Feedback::Report(report) if is_video => Heard::Report {
-                loss: entry.stats.on_report(&report),
+                loss: entry.stats.on_report(&report, &mut entry.loss, now),
                 round_trip: entry.stats.on_round_trip(&report, ntp_short),
             },
             Feedback::Remb { bitrate } => {
@@ -328,7 +331,7 @@ impl Sessions {
         };
         let (remb, loss) = match &heard {
             Heard::Remb(remb) => (Some(*remb), None),
-            Heard::Report { loss, .. } => (None, Some(*loss)),
+            Heard::Report { loss, .. } => (None, loss.map(|loss| loss.fraction)),
             Heard::Arrivals(_) => (None, None),
         };
         let stream = entry.stream;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::loss::{Loss, LossMeter};
 use super::thinning::ThinReason;
 use crate::media::Codec;
 use crate::media::rtcp::ReportBlock;
@@ -92,7 +93,7 @@ pub struct ViewerStats {
     pub plis: u64,
     /// FIRs received.
     pub firs: u64,
-    /// Fraction of video packets lost by the last receiver report, 0–1.
+    /// Fraction of video packets lost, 0–1, over the last second or more that receiver reports tell of.
     pub fraction_lost: f64,
     /// Video packets lost so far by the last receiver report; negative after duplicates.
     pub lost: i64,
@@ -133,12 +134,13 @@ pub struct ViewerStats {
 }
 
 impl ViewerStats {
-    /// Takes in a report block on the video. Returns the fraction lost, 0 to 1.
-    pub(super) fn on_report(&mut self, report: &ReportBlock) -> f64 {
-        self.fraction_lost = f64::from(report.fraction_lost) / 256.0;
+    /// Takes in a report block on the video. Returns the loss when enough was reported on since the last time.
+    pub(super) fn on_report(&mut self, report: &ReportBlock, meter: &mut LossMeter, now: Instant) -> Option<Loss> {
+        let loss = meter.on_report(report, now);
+        self.fraction_lost = loss.map_or(self.fraction_lost, |loss| loss.fraction);
         self.lost = i64::from(report.cumulative_lost);
         self.jitter_ms = f64::from(report.jitter) / VIDEO_TICKS_PER_MS;
-        self.fraction_lost
+        loss
     }
 
     /// The round trip that a report block tells, if it does; `ntp_short` is the middle of the NTP time now.

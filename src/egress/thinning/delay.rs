@@ -53,7 +53,8 @@ pub(super) struct DelayWatch {
 }
 
 impl DelayWatch {
-    /// A packet that left at `sent` arrived at `arrival_us` of the receiver's clock. Later packets come later.
+    /// A packet that left at `sent` arrived at `arrival_us` of the receiver's clock. One that was overtaken may be
+    /// told of after those that left later.
     pub(super) fn on_arrival(&mut self, sent: Instant, arrival_us: i64) {
         let (first_sent, first_arrival) = *self.origin.get_or_insert((sent, arrival_us));
         let since = sent.saturating_duration_since(first_sent).as_micros() as i64;
@@ -63,7 +64,8 @@ impl DelayWatch {
         {
             self.samples.pop_front();
         }
-        self.samples.push_back(Sample { sent, way });
+        let place = self.samples.iter().rposition(|s| s.sent <= sent).map_or(0, |before| before + 1);
+        self.samples.insert(place, Sample { sent, way });
         let (last, current, since) = self.base.unwrap_or((way, way, sent));
         self.base = Some(match sent.saturating_duration_since(since) > BASE_PERIOD {
             true => (current, way, sent),

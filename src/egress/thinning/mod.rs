@@ -3,7 +3,8 @@
 //! A path that does not is given keyframes only. How it is known, the quickest first: a queue that grows or
 //! stands (arrival times of marked packets, where the browser reports them), sends that are refused, loss that
 //! lasts, a round trip that grew (receiver reports), and the viewer's REMB where loss or delay say the same.
-//! Loss alone has to be high: a radio link loses packets at any rate, and retransmissions mend that.
+//! Loss alone has to be high: a radio link loses packets at any rate, and retransmissions mend that. Packets that
+//! overtake each other are not lost, and jitter is no queue.
 //!
 //! Keyframes say nothing about more, so a thinned path is probed: for a moment it carries as much as the stream
 //! would need (old packets on the retransmission stream). Where that is not possible, the stream itself is the
@@ -19,16 +20,19 @@ use std::time::{Duration, Instant};
 use self::delay::DelayWatch;
 pub(super) use self::probe::{PROBE_FACTOR, PROBE_TIME};
 use self::probe::{Probe, Verdict};
+use super::loss::Loss;
 
-/// Loss (0 to 1) in one receiver report that no path has by accident …
+/// Loss (0 to 1) in one window of a second or more that no path has by accident …
 const LOSS_AT_ONCE: f64 = 0.35;
-/// … and in two in a row.
-const LOSS_LASTING: f64 = 0.15;
+/// … and in two in a row. Retransmissions cure less: with a fifth lost, one packet of 125 is lost three times.
+const LOSS_LASTING: f64 = 0.20;
 /// Loss beside which a low REMB is believed.
-const LOSS_HINT: f64 = 0.05;
-/// By how much a round trip is longer than the shortest one: in one report, in two in a row, beside a low REMB.
+const LOSS_HINT: f64 = 0.15;
+/// By how much a round trip is longer than the shortest one: in one report, in all for a while, beside a low REMB.
 const ROUND_TRIP_AT_ONCE: Duration = Duration::from_millis(500);
 const ROUND_TRIP_LASTING: Duration = Duration::from_millis(200);
+/// That while: a report comes beside every NACK, so that their number says nothing.
+const ROUND_TRIP_LASTS: Duration = Duration::from_millis(900);
 const ROUND_TRIP_HINT: Duration = Duration::from_millis(100);
 /// The shortest round trip is that of this time and of the one before.
 const ROUND_TRIP_PERIOD: Duration = Duration::from_secs(30);
@@ -39,7 +43,7 @@ const HINT_LASTS: Duration = Duration::from_secs(2);
 /// So many frames refused by the socket within [`REFUSAL_WINDOW`] are a path that is blocked.
 const REFUSED_FRAMES: u32 = 3;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
-/// Reports that come sooner after a change still tell of the time before.
+/// Round trips and estimates that come sooner after a change still tell of the time before.
 const SETTLES: Duration = Duration::from_millis(1_500);
 
 /// From thinning to the first probe, and between probes: the queue has to drain.
@@ -114,8 +118,8 @@ pub(super) struct Thinning {
     state: State,
     delay: DelayWatch,
     round_trips: RoundTrips,
-    /// Reports of high loss in a row.
-    lossy_reports: u32,
+    /// Windows of high loss in a row.
+    lossy_windows: u32,
     /// When loss or a long round trip was reported last.
     hint: Option<Instant>,
     low_remb: Option<Instant>,
@@ -135,7 +139,7 @@ impl Thinning {
             state: State::Full { since: now },
             delay: DelayWatch::default(),
             round_trips: RoundTrips::default(),
-            lossy_reports: 0,
+            lossy_windows: 0,
             hint: None,
             low_remb: None,
             refused: (now, 0),
@@ -184,23 +188,27 @@ impl Thinning {
         }
     }
 
-    /// A receiver report: loss since the last one (0 to 1), and the round trip where it tells one.
-    pub(super) fn on_report(&mut self, loss: f64, round_trip: Option<Duration>, now: Instant) {
+    /// A receiver report: the loss of a window that is full with it, and the round trip where it tells one.
+    pub(super) fn on_report(&mut self, loss: Option<Loss>, round_trip: Option<Duration>, now: Instant) {
         let longer = round_trip.map_or(Duration::ZERO, |round_trip| self.round_trips.on_round_trip(round_trip, now));
         let State::Full { since } = self.state else { return };
+        // Windows that began before tell of keyframes on a path that was too narrow.
+        let loss = loss.filter(|loss| loss.since >= since).map(|loss| loss.fraction);
+        if let Some(loss) = loss {
+            self.lossy_windows = if loss >= LOSS_LASTING { self.lossy_windows + 1 } else { 0 };
+            if loss >= LOSS_AT_ONCE || self.lossy_windows >= 2 {
+                self.thin = Some(ThinReason::Loss);
+            }
+        }
         if now < since + SETTLES {
             return;
         }
-        self.lossy_reports = if loss >= LOSS_LASTING { self.lossy_reports + 1 } else { 0 };
-        if loss >= LOSS_AT_ONCE || self.lossy_reports >= 2 {
-            self.thin = Some(ThinReason::Loss);
-        }
         // Arrival times tell the same, better and sooner.
         let knows_better = self.last_arrival.is_some_and(|last| now < last + HINT_LASTS);
-        if !knows_better && self.round_trips.is_long() {
+        if !knows_better && self.round_trips.is_long(now) {
             self.thin = Some(ThinReason::Delay);
         }
-        if loss >= LOSS_HINT || longer >= ROUND_TRIP_HINT {
+        if loss.is_some_and(|loss| loss >= LOSS_HINT) || longer >= ROUND_TRIP_HINT {
             self.hint = Some(now);
         }
         self.judge_remb(now);
@@ -307,7 +315,7 @@ impl Thinning {
     pub(super) fn on_keyframe(&mut self, now: Instant) -> bool {
         if matches!(self.state, State::Ready { .. }) {
             self.state = State::Full { since: now };
-            (self.lossy_reports, self.hint, self.low_remb, self.thin) = (0, None, None, None);
+            (self.lossy_windows, self.hint, self.low_remb, self.thin) = (0, None, None, None);
             self.refused = (now, 0);
             self.round_trips.forget_long();
             return true;
@@ -327,7 +335,8 @@ struct RoundTrips {
     /// The shortest of the last period and of this one, and when this one began.
     base: Option<(Duration, Duration, Instant)>,
     longer: Duration,
-    long_reports: u32,
+    /// All were long since then.
+    long_since: Option<Instant>,
 }
 
 impl RoundTrips {
@@ -340,15 +349,16 @@ impl RoundTrips {
         };
         self.base = Some(base);
         self.longer = round_trip.saturating_sub(base.0.min(base.1));
-        self.long_reports = if self.longer >= ROUND_TRIP_LASTING { self.long_reports + 1 } else { 0 };
+        self.long_since = (self.longer >= ROUND_TRIP_LASTING).then(|| self.long_since.unwrap_or(now));
         self.longer
     }
 
-    fn is_long(&self) -> bool {
-        self.longer >= ROUND_TRIP_AT_ONCE || self.long_reports >= 2
+    fn is_long(&self, now: Instant) -> bool {
+        let lasts = |since| now.saturating_duration_since(since) >= ROUND_TRIP_LASTS;
+        self.longer >= ROUND_TRIP_AT_ONCE || self.long_since.is_some_and(lasts)
     }
 
     fn forget_long(&mut self) {
-        (self.longer, self.long_reports) = (Duration::ZERO, 0);
+        (self.longer, self.long_since) = (Duration::ZERO, None);
     }
 }

@@ -5,6 +5,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::probe::{PROBE_FACTOR, PROBE_TIME};
 use super::*;
+use crate::egress::loss::LossMeter;
+use crate::egress::stats::ViewerStats;
+use crate::media::rtcp::ReportBlock;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,10 +44,54 @@ enum Browser {
     Plain,
 }
 
+/// A browser's receive statistics (RFC 3550 A.3). Like Chromium, it reports beside every NACK, and once a second.
+#[derive(Default)]
+struct Receiver {
+    on_the_way: Vec<(Instant, u32)>,
+    highest: u32,
+    received: u32,
+    /// Highest number and packets lost of the last report.
+    reported: (u32, u32),
+}
+
+impl Receiver {
+    /// What has arrived until now. Returns whether something was missing, which may only have been overtaken.
+    fn receive(&mut self, now: Instant) -> bool {
+        let mut arrived: Vec<_> = self.on_the_way.extract_if(.., |(arrives, _)| *arrives <= now).collect();
+        arrived.sort_unstable();
+        let mut missing = false;
+        for (_, seq) in arrived {
+            self.received += 1;
+            missing |= seq > self.highest + 1;
+            self.highest = self.highest.max(seq);
+        }
+        missing
+    }
+
+    fn report(&mut self) -> ReportBlock {
+        let lost = self.highest - self.received;
+        let (highest_before, lost_before) = std::mem::replace(&mut self.reported, (self.highest, lost));
+        let (expected, lost_since) = (self.highest - highest_before, lost.saturating_sub(lost_before));
+        ReportBlock {
+            fraction_lost: (lost_since * 256).checked_div(expected).unwrap_or(0).min(255) as u8,
+            cumulative_lost: lost as i32,
+            highest_seq: self.highest,
+            ..ReportBlock::default()
+        }
+    }
+}
+
 struct Path {
     start: Instant,
     now: Instant,
     link: Link,
+    /// What the camera sends, in bit/s.
+    rate: f64,
+    receiver: Receiver,
+    meter: LossMeter,
+    next_seq: u32,
+    /// The largest fraction that a report named.
+    worst_fraction: u8,
     free_at: Instant,
     random: StdRng,
     browser: Browser,
@@ -55,8 +102,6 @@ struct Path {
     probe: Option<(Instant, usize)>,
     probes: u32,
     arrivals: Vec<(Instant, Instant)>,
-    sent: u32,
-    lost: u32,
     /// Times at which it was thinned, and at which everything went on.
     changes: Vec<(Duration, bool)>,
     reason: Option<ThinReason>,
@@ -71,6 +116,11 @@ impl Path {
             start,
             now: start,
             link,
+            rate: RATE,
+            receiver: Receiver::default(),
+            meter: LossMeter::default(),
+            next_seq: 1,
+            worst_fraction: 0,
             free_at: start,
             random: StdRng::seed_from_u64(7),
             browser,
@@ -81,8 +131,6 @@ impl Path {
             probe: None,
             probes: 0,
             arrivals: Vec::new(),
-            sent: 0,
-            lost: 0,
             changes: Vec::new(),
             reason: None,
             carries: None,
@@ -97,11 +145,9 @@ impl Path {
     /// Sends one packet; when it arrives, if it does.
     fn send(&mut self, marked: bool) -> Option<Instant> {
         let bits = |bytes: usize| Duration::from_secs_f64(bytes as f64 * 8.0 / self.link.rate);
-        self.sent += 1;
         let begins = self.free_at.max(self.now.checked_sub(bits(self.link.bucket)).unwrap_or(self.start));
         let full = begins > self.now && begins - self.now > bits(self.link.queue);
         if full || self.random.random_bool(self.link.loss) {
-            self.lost += 1;
             return None;
         }
         self.free_at = begins + bits(PACKET);
@@ -125,12 +171,8 @@ impl Path {
             if ms.is_multiple_of(50) {
                 self.feedback();
             }
-            if ms.is_multiple_of(1_000) && self.sent > 0 {
-                let queue = self.free_at.saturating_duration_since(self.now);
-                let loss = f64::from(self.lost) / f64::from(self.sent);
-                (self.sent, self.lost) = (0, 0);
-                self.thinning.on_report(loss, Some(WAY * 2 + queue), self.now);
-                self.poll();
+            if self.receiver.receive(self.now) || ms.is_multiple_of(1_000) {
+                self.report();
             }
             if ms.is_multiple_of(200) {
                 self.poll();
@@ -140,11 +182,20 @@ impl Path {
         self
     }
 
+    fn report(&mut self) {
+        let queue = self.free_at.saturating_duration_since(self.now);
+        let report = self.receiver.report();
+        self.worst_fraction = self.worst_fraction.max(report.fraction_lost);
+        let loss = ViewerStats::default().on_report(&report, &mut self.meter, self.now);
+        self.thinning.on_report(loss, Some(WAY * 2 + queue), self.now);
+        self.poll();
+    }
+
     fn camera(&mut self) {
         let asked = self.wants_keyframe.take_if(|at| self.now >= *at).is_some();
         let keyframe = self.frame == 0 || asked;
         self.frame = if keyframe { 1 } else { (self.frame + 1) % GOP_FRAMES };
-        let small = RATE / 8.0 * FRAME.as_secs_f64() / PACKET as f64;
+        let small = self.rate / 8.0 * FRAME.as_secs_f64() / PACKET as f64;
         let packets = if keyframe { small * KEYFRAME as f64 } else { small }.round() as usize;
         if keyframe && self.thinning.on_keyframe(self.now) {
             self.changes.push((self.at(), false));
@@ -154,6 +205,8 @@ impl Path {
         }
         for packet in 0..packets {
             let arrives = self.send(packet + 1 == packets);
+            self.receiver.on_the_way.extend(arrives.map(|arrives| (arrives, self.next_seq)));
+            self.next_seq += 1;
             if !keyframe {
                 self.worst = self.worst.max(arrives.map_or(Duration::ZERO, |at| at - self.now));
             }
@@ -166,7 +219,7 @@ impl Path {
             self.probe = None;
             return self.thinning.probe_sent(sent, self.now - 10 * MS);
         }
-        let packets = (RATE * PROBE_FACTOR / 100.0 / 8.0 / PACKET as f64).round() as usize;
+        let packets = (self.rate * PROBE_FACTOR / 100.0 / 8.0 / PACKET as f64).round() as usize;
         for _ in 0..packets {
             self.send(true);
         }
@@ -186,7 +239,7 @@ impl Path {
     }
 
     fn poll(&mut self) {
-        match self.thinning.poll(RATE as u64, self.now) {
+        match self.thinning.poll(self.rate as u64, self.now) {
             Some(Step::Thin(reason, carries)) => {
                 (self.reason, self.carries) = (Some(reason), carries);
                 self.changes.push((self.at(), true));
@@ -223,11 +276,24 @@ fn a_path_that_is_wide_enough_is_left_alone() {
 #[test]
 fn random_loss_and_jitter_without_a_limit_thin_nobody() {
     for browser in [Browser::Modern, Browser::Plain] {
-        for loss in [0.01, 0.05, 0.08] {
-            let path = &mut Path::new(browser, Link { loss, jitter: 30 * MS, ..WIDE });
-            path.run(120 * SECOND);
-            assert_eq!(path.changes, [], "{loss}");
+        for loss in [0.01, 0.05, 0.10] {
+            for (rate, jitter) in [(RATE, 30), (RATE, 60), (400e3, 30), (8e6, 30)] {
+                let path = &mut Path::new(browser, Link { loss, jitter: jitter * MS, ..WIDE });
+                path.rate = rate;
+                path.run(120 * SECOND);
+                assert_eq!(path.changes, [], "{loss} {rate} {jitter}");
+            }
         }
+    }
+}
+
+#[test]
+fn packets_that_overtake_each_other_are_loss_in_reports_and_none_on_the_path() {
+    for browser in [Browser::Modern, Browser::Plain] {
+        let path = &mut Path::new(browser, Link { jitter: 30 * MS, ..WIDE });
+        path.run(120 * SECOND);
+        assert!(path.worst_fraction > 128, "the reports say what they say in browsers: {}", path.worst_fraction);
+        assert_eq!(path.changes, []);
     }
 }
 
@@ -342,7 +408,7 @@ fn a_remb_counts_beside_loss_and_only_then() {
     let later = now + 5 * SECOND;
     thinning.on_remb(600_000, 2_000_000, later);
     assert_eq!(thinning.poll(2_000_000, later), None, "it is bounded by what was received");
-    thinning.on_report(0.06, None, later + SECOND);
+    thinning.on_report(Some(Loss { fraction: 0.16, since: later }), None, later + SECOND);
     assert_eq!(thinning.poll(2_000_000, later + SECOND), Some(Step::Thin(ThinReason::Bandwidth, None)));
 }
 

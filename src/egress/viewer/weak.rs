@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{MAX_MARKED_PAYLOAD, ViewerOut};
+use crate::egress::loss::Loss;
 use crate::egress::run::{RunBuilder, RunSink};
 use crate::egress::thinning::{PROBE_FACTOR, PROBE_TIME, Step};
 use crate::media::cache::PacketRing;
@@ -25,10 +26,10 @@ const LEAST_PROBE: u64 = 500_000;
 pub enum Heard {
     /// Marked packets arrived: number, and microseconds of its clock.
     Arrivals(Vec<(SeqNo, i64)>),
-    /// Loss of video since the last report (0 to 1), and the round trip where it is known.
+    /// Loss of video and the round trip, where they are known.
     Report {
-        /// Fraction lost.
-        loss: f64,
+        /// Loss over a second or more that is complete with this report.
+        loss: Option<Loss>,
         /// Round trip.
         round_trip: Option<Duration>,
     },
