@@ -33,9 +33,9 @@ pub struct Fanout {
     /// Viewers with a backlog, in turn. One that has left is passed over.
     replaying: VecDeque<ViewerId>,
     next_replay: Option<Instant>,
-    /// Viewers whose path is being probed.
-    probing: Vec<ViewerId>,
-    next_probe: Option<Instant>,
+    /// Viewers whose path is being probed, or that get a keyframe slowly.
+    turning: Vec<ViewerId>,
+    next_turn: Option<Instant>,
     /// Streams of which a keyframe is wanted.
     wanted: Vec<StreamId>,
     /// Scratch for the run being built.
@@ -185,8 +185,10 @@ impl Fanout {
         let Some((out, Memory { rate, rings, .. }, _)) = self.find(viewer) else { return };
         let (probes, wants_keyframe) = out.poll_thinning(rate, rings, now);
         if probes {
-            self.probing.push(viewer);
-            self.next_probe.get_or_insert(now);
+            if !self.turning.contains(&viewer) {
+                self.turning.push(viewer);
+            }
+            self.next_turn.get_or_insert(now);
         }
         if wants_keyframe
             && let Some((stream, _)) = self.watching.get(&viewer)
@@ -196,15 +198,15 @@ impl Fanout {
         }
     }
 
-    /// Goes on with the probes, if their time has come.
-    pub fn probe(&mut self, now: Instant, sink: &mut impl RunSink) {
-        if self.next_probe.is_none_or(|next| now < next) {
+    /// Goes on with probes and with keyframes on narrow paths, if their time has come.
+    pub fn take_turns(&mut self, now: Instant, sink: &mut impl RunSink) {
+        if self.next_turn.is_none_or(|next| now < next) {
             return;
         }
-        let mut probing = std::mem::take(&mut self.probing);
-        probing.retain(|viewer| self.find(*viewer).is_some_and(|(out, _, run)| out.send_probe(now, run, sink)));
-        self.probing = probing;
-        self.next_probe = (!self.probing.is_empty()).then(|| now + PROBE_TURN);
+        let mut turning = std::mem::take(&mut self.turning);
+        turning.retain(|viewer| self.find(*viewer).is_some_and(|(out, _, run)| out.take_turn(now, run, sink)));
+        self.turning = turning;
+        self.next_turn = (!self.turning.is_empty()).then(|| now + PROBE_TURN);
     }
 
     /// The streams of which a keyframe is wanted since the last call.
@@ -212,9 +214,9 @@ impl Fanout {
         std::mem::take(&mut self.wanted)
     }
 
-    /// When [`Self::probe`] or [`Self::replay`] has something to do.
+    /// When [`Self::take_turns`] or [`Self::replay`] has something to do.
     pub fn next_turn(&self) -> Option<Instant> {
-        self.next_replay().into_iter().chain(self.next_probe).min()
+        self.next_replay().into_iter().chain(self.next_turn).min()
     }
 
     /// A frame for everyone who watches the stream.
@@ -229,7 +231,10 @@ impl Fanout {
         }
         stream.taps.retain(|tap| tap.on_frame(frame));
         for viewer in &mut stream.viewers {
-            viewer.on_frame(frame, now, &mut self.run, sink);
+            if viewer.on_frame(frame, now, &mut self.run, sink) && !self.turning.contains(&viewer.viewer) {
+                self.turning.push(viewer.viewer);
+                self.next_turn.get_or_insert(now);
+            }
         }
     }
 

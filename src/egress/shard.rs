@@ -131,7 +131,7 @@ fn run(
         }
         let now = Instant::now();
         fanout.replay(now, sink);
-        fanout.probe(now, sink);
+        fanout.take_turns(now, sink);
         for stream in fanout.take_wanted() {
             // A viewer that is ready asks again, should control have no room now.
             let _ = events.try_send(EgressEvent::KeyframeWanted { stream });

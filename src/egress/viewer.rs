@@ -1,5 +1,6 @@
 //! One viewer in a shard: rewrites, seals and sends what its browser gets. The only writer with its keys.
 
+mod paced;
 mod weak;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use self::weak::Heard;
 pub(super) use self::weak::PROBE_TURN;
+use self::paced::Paced;
 use self::weak::ProbeOut;
 use super::marks::Marks;
 use super::resend::Resends;
@@ -120,6 +122,8 @@ pub(super) struct ViewerOut {
     /// What a thinned viewer got last, to probe with.
     repeatable: Vec<Arc<Frame>>,
     probe: Option<ProbeOut>,
+    /// Keyframes of a thinned viewer on their way out.
+    paced: Paced,
     freezes: FreezeWatch,
     offered: Instant,
     has_sent: bool,
@@ -150,6 +154,7 @@ impl ViewerOut {
             last_video: None,
             repeatable: Vec::new(),
             probe: None,
+            paced: Paced::default(),
             freezes: FreezeWatch::default(),
             offered: new.offered,
             has_sent: false,
@@ -218,42 +223,49 @@ impl ViewerOut {
             *budget = budget.saturating_sub(frame.packets.len());
             // Numbers and contents are the same the second time, so nothing is sealed twice with one nonce and
             // different bytes (RFC 7714 §8.1).
-            self.send_frame(&frame, false, now, run, sink)?;
+            self.send_frame(&frame, &frame.packets, false, now, run, sink)?;
             self.backlog.pop_front();
             self.backlog_packets -= frame.packets.len();
         }
         Ok(!self.backlog.is_empty())
     }
 
-    /// A live frame of the stream.
-    pub(super) fn on_frame(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+    /// A live frame of the stream. Returns whether [`Self::take_turn`] is to be called now and then.
+    pub(super) fn on_frame(
+        &mut self,
+        frame: &Arc<Frame>,
+        now: Instant,
+        run: &mut Vec<u8>,
+        sink: &mut impl RunSink,
+    ) -> bool {
         match frame.kind() {
             MediaKind::Video => self.on_video(frame, now, run, sink),
             MediaKind::Audio => {
-                let Some(audio) = &mut self.audio else { return };
+                let Some(audio) = &mut self.audio else { return false };
                 if audio.negotiated.payload_type(frame.codec).is_none() {
                     if self.unplayable.replace(frame.codec) != Some(frame.codec) {
                         tracing::warn!(viewer = %self.viewer, codec = frame.codec.name(), "hears nothing: its offer does not have the camera's sound codec");
                     }
                     self.counters.audio_unplayable.fetch_add(frame.packets.len() as u64, Ordering::Relaxed);
-                    return;
+                    return false;
                 }
                 if !audio.rewrite.is_started() {
                     audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
                 }
                 // Sound that the socket refuses is lost; the browser conceals it.
-                let _ = self.send_frame(frame, false, now, run, sink);
+                let _ = self.send_frame(frame, &frame.packets, false, now, run, sink);
+                false
             }
         }
     }
 
-    fn on_video(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+    fn on_video(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         if self.video.is_none() || (self.awaits_keyframe && !frame.starts_keyframe) {
-            return;
+            return false;
         }
         let thinned = self.thinning.is_thinned();
-        if thinned && !self.passes(frame, now) {
-            return;
+        if thinned && !self.passes(frame, now, run, sink) {
+            return false;
         }
         if frame.starts_keyframe {
             if let Some(video) = self.video.as_mut().filter(|_| thinned || self.awaits_keyframe) {
@@ -265,12 +277,17 @@ impl ViewerOut {
             }
             self.shown = Some((frame.packets[0].seq, 1));
         }
+        if self.thinning.is_thinned() {
+            let begins = self.paced.is_empty();
+            self.paced.push(frame.clone());
+            return begins;
+        }
         if self.backlog.is_empty() {
             // The browser NACKs what it misses. Not so a socket that refuses again and again.
-            if self.send_frame(frame, true, now, run, sink).is_err() {
+            if self.send_frame(frame, &frame.packets, true, now, run, sink).is_err() {
                 self.thinning.on_refused(now);
             }
-            return;
+            return false;
         }
         self.backlog_packets += frame.packets.len();
         self.backlog.push_back(frame.clone());
@@ -279,13 +296,15 @@ impl ViewerOut {
             self.backlog_packets = 0;
             self.awaits_keyframe = true;
         }
+        false
     }
 
-    /// Counts what was sent; on an error some runs of the frame may have gone out. `live`: it is sent once, so
-    /// that its last packet may carry a number of its own.
+    /// Sends `sent`, packets of a frame, and counts what was sent; on an error some runs of them may have gone out.
+    /// `live`: they are sent once, so that the last packet of a picture may carry a number of its own.
     fn send_frame(
         &mut self,
         frame: &Frame,
+        sent: &[FramePacket],
         live: bool,
         now: Instant,
         run: &mut Vec<u8>,
@@ -297,7 +316,7 @@ impl ViewerOut {
         let marks =
             self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
         let mut mark = None;
-        if let (Some(marks), Some(last)) = (marks, frame.packets.last())
+        if let (Some(marks), Some(last)) = (marks, sent.last())
             && last.marker
             && last.payload.len() <= MAX_MARKED_PAYLOAD
         {
@@ -305,7 +324,7 @@ impl ViewerOut {
         }
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         let (mut packets, mut octets) = (0u32, 0u32);
-        for packet in &frame.packets {
+        for packet in sent {
             let Some((seq, time)) = track.rewrite.map(packet.seq, frame.time) else { continue };
             let header = RtpHeader {
                 payload_type,

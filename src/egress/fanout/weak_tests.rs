@@ -63,6 +63,19 @@ impl Weak {
         count
     }
 
+    /// A keyframe of 8 packets, to the end of its time. When each packet came to the weak viewer.
+    fn slow_keyframe(&mut self) -> Vec<Duration> {
+        let began = self.scene.now;
+        let mut came = vec![Duration::ZERO; self.frame(true).1];
+        while self.scene.now < began + Duration::from_millis(800) {
+            self.scene.now += 10 * MS;
+            self.scene.fanout.take_turns(self.scene.now, &mut self.scene.network);
+            let count = self.receive();
+            came.extend(vec![self.scene.now - began; count]);
+        }
+        came
+    }
+
     fn becomes_thinned(&mut self) {
         for n in 0..50 {
             assert_eq!(self.frame(n == 0), (8, 8));
@@ -95,11 +108,24 @@ fn a_weak_viewer_gets_keyframes_and_sound_and_the_others_everything() {
     w.scene.frame(MediaKind::Audio, 1, false);
     assert_eq!(w.scene.received(WEAK)[0].ssrc(), AUDIO);
     w.scene.received(GOOD);
-    assert_eq!(w.frame(true), (8, 8));
+    let came = w.slow_keyframe();
+    assert_eq!(came.len(), 8);
+    assert!(came[7] > came[0] + 50 * MS, "no burst on a path that is full: {came:?}");
     assert_eq!(w.frame(false), (8, 0));
     assert!(consecutive(&seqs(&w.got)), "what is left out makes no hole");
     let (from, to) = (before.timestamp(), w.got.last().unwrap().timestamp());
     assert!(to.wrapping_sub(from) >= 11 * 3_600, "time goes on meanwhile");
+}
+
+#[test]
+fn a_keyframe_that_comes_while_the_last_one_is_still_being_sent_is_left_out() {
+    let mut w = Weak::new();
+    w.becomes_thinned();
+    assert_eq!(w.frame(true).0, 8);
+    let came = w.slow_keyframe();
+    assert_eq!(came.len(), 8, "the first one alone");
+    assert_eq!(w.slow_keyframe().len(), 8);
+    assert!(consecutive(&seqs(&w.got)));
 }
 
 #[test]
@@ -120,7 +146,7 @@ fn a_probe_that_arrives_in_time_brings_everything_back_with_the_next_keyframe() 
     for _ in 0..200 {
         w.scene.now += 10 * MS;
         w.scene.fanout.tick(w.scene.now, SystemTime::now(), &mut w.scene.network);
-        w.scene.fanout.probe(w.scene.now, &mut w.scene.network);
+        w.scene.fanout.take_turns(w.scene.now, &mut w.scene.network);
         let datagrams = w.scene.network.delivered.get(&WEAK).map_or(0, Vec::len);
         probe.push(datagrams);
         w.scene.only_rtp(WEAK);
@@ -151,7 +177,7 @@ fn a_probe_is_made_of_retransmissions_that_browsers_drop_as_known() {
     for _ in 0..200 {
         w.scene.now += 10 * MS;
         w.scene.fanout.tick(w.scene.now, SystemTime::now(), &mut w.scene.network);
-        w.scene.fanout.probe(w.scene.now, &mut w.scene.network);
+        w.scene.fanout.take_turns(w.scene.now, &mut w.scene.network);
         w.scene.only_rtp(WEAK);
         packets.extend(w.scene.received(WEAK));
     }

@@ -244,6 +244,13 @@ impl Thinning {
         }
     }
 
+    /// Something is on its way until then, beside which a probe would tell nothing.
+    pub(super) fn hold(&mut self, until: Instant) {
+        if let State::Thinned { next_try } = &mut self.state {
+            *next_try = (*next_try).max(until);
+        }
+    }
+
     /// The viewer is reached by another path from now on.
     pub(super) fn on_new_path(&mut self) {
         self.delay = DelayWatch::default();

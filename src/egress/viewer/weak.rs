@@ -16,6 +16,8 @@ use crate::media::{ExtSeq, Frame, RtpTime, SeqNo};
 
 /// Probe packets leave at this pace.
 pub(in crate::egress) const PROBE_TURN: Duration = Duration::from_millis(10);
+/// From the end of a keyframe to the next probe: until it is known what queue the keyframe has left.
+const HOLD: Duration = Duration::from_millis(200);
 /// Packets that a probe repeats.
 const PROBE_PACKETS: usize = 32;
 /// A stream that rests is probed for at this rate, in bit/s: what a moving picture needs at least.
@@ -43,6 +45,8 @@ pub(super) struct ProbeOut {
     until: Instant,
     turn: Instant,
     sent: usize,
+    /// Bytes that may be sent now; below zero after a packet that was larger.
+    credit: f64,
     last: Instant,
     bytes_per_second: f64,
 }
@@ -60,8 +64,12 @@ impl ViewerOut {
         match heard {
             Heard::Arrivals(arrivals) => {
                 for (number, arrival) in arrivals {
-                    if let Some(sent) = self.marks.as_ref().and_then(|marks| marks.sent_at(*number)) {
-                        self.thinning.on_arrival(sent, *arrival, now);
+                    let Some(sent) = self.marks.as_ref().and_then(|marks| marks.sent_at(*number)) else { continue };
+                    self.thinning.on_arrival(sent, *arrival, now);
+                    let queue = self.thinning.queue_us().unwrap_or(0);
+                    if self.paced.on_arrival(sent, queue, stream_rate) {
+                        // A probe begins when the keyframe's queue is gone.
+                        self.thinning.hold(now + Duration::from_micros(u64::try_from(queue).unwrap_or(0)));
                     }
                 }
                 self.counters.rare().queue_us = self.thinning.queue_us();
@@ -88,12 +96,16 @@ impl ViewerOut {
         rings: &[PacketRing; 2],
         now: Instant,
     ) -> (bool, bool) {
+        if !self.paced.is_empty() {
+            self.thinning.hold(now + HOLD);
+        }
         match self.thinning.poll(stream_rate, now) {
             Some(Step::Thin(reason, carries)) => {
                 // What waits would only make the queue longer.
                 self.backlog.clear();
                 self.backlog_packets = 0;
                 self.passing = self.last_video;
+                self.paced.begin(carries, stream_rate);
                 self.counters.thinned.store(true, Ordering::Relaxed);
                 let mut rare = self.counters.rare();
                 rare.thinned = Some((reason, now));
@@ -115,7 +127,13 @@ impl ViewerOut {
     }
 
     /// Whether a video frame goes to a thinned viewer.
-    pub(super) fn passes(&mut self, frame: &Arc<Frame>, now: Instant) -> bool {
+    pub(super) fn passes(
+        &mut self,
+        frame: &Arc<Frame>,
+        now: Instant,
+        run: &mut Vec<u8>,
+        sink: &mut impl RunSink,
+    ) -> bool {
         if !frame.starts_keyframe {
             let passes = self.passing == Some(frame.time);
             if passes && !self.repeatable.is_empty() && self.repeatable.len() < PROBE_PACKETS {
@@ -123,9 +141,21 @@ impl ViewerOut {
             }
             return passes;
         }
+        let resumes = self.thinning.on_keyframe(now);
+        if !resumes && !self.paced.is_empty() {
+            // It takes the path longer than the camera's time between two keyframes.
+            self.passing = None;
+            return false;
+        }
         self.passing = Some(frame.time);
         self.repeatable.clear();
-        if self.thinning.on_keyframe(now) {
+        if resumes {
+            let (left, mut at) = self.paced.take();
+            for frame in left {
+                // What is refused is asked for again.
+                let _ = self.send_frame(&frame, &frame.packets[at..], true, now, run, sink);
+                at = 0;
+            }
             self.counters.thinned.store(false, Ordering::Relaxed);
             let mut rare = self.counters.rare();
             let since = rare.thinned.take().map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since));
@@ -168,21 +198,31 @@ impl ViewerOut {
         }
         let rate = stream_rate.max(LEAST_PROBE) as f64 / 8.0 * PROBE_FACTOR;
         let until = now + PROBE_TIME;
-        self.probe = Some(ProbeOut { packets, until, turn: now, sent: 0, last: now, bytes_per_second: rate });
+        self.probe = Some(ProbeOut { packets, until, turn: now, sent: 0, credit: 0.0, last: now, bytes_per_second: rate });
         true
     }
 
-    /// Sends the share of a probe that is due. Returns whether it goes on.
-    pub(in crate::egress) fn send_probe(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
+    /// Sends what is due of a keyframe or of a probe. Returns whether more is to come.
+    pub(in crate::egress) fn take_turn(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
+        if self.probe.is_none()
+            && let Some((frame, packets)) = self.paced.next(now)
+        {
+            // What is refused is asked for again.
+            let _ = self.send_frame(&frame, &frame.packets[packets], true, now, run, sink);
+        }
+        self.send_probe(now, run, sink) || !self.paced.is_empty()
+    }
+
+    fn send_probe(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         let Some(mut probe) = self.probe.take() else { return false };
         let (Some(video), Some(marks)) = (&mut self.video, &mut self.marks) else { return false };
         let Some(rtx) = video.negotiated.rtx else { return false };
         // A turn that comes late makes up for it, but not as a burst.
         let turn = (now.saturating_duration_since(probe.turn) + PROBE_TURN).min(PROBE_TURN * 3);
-        let mut bytes = probe.bytes_per_second * turn.as_secs_f64();
+        probe.credit += probe.bytes_per_second * turn.as_secs_f64();
         probe.turn = now + PROBE_TURN;
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
-        while bytes > 0.0 {
+        while probe.credit > 0.0 {
             let packet = &probe.packets[probe.sent % probe.packets.len()];
             let header = RtpHeader {
                 payload_type: rtx.payload_type,
@@ -195,7 +235,7 @@ impl ViewerOut {
             let original = packet.seq.wire().0.to_be_bytes();
             out.add(&mut self.sealer, header, video.rtx_seq, &extension, &original, &packet.payload);
             video.rtx_seq.0 += 1;
-            bytes -= packet.payload.len() as f64;
+            probe.credit -= packet.payload.len() as f64;
             probe.sent += 1;
         }
         probe.last = now;
