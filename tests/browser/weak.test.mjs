@@ -106,7 +106,6 @@ scenario('half the bitrate: one viewer is thinned, its path is not flooded, and 
     const [besideStats, weakStats] = await stats();
     assert.equal(besideStats.thinned, false);
     queues.push(weakStats.queue_ms ?? 0);
-    if (process.env.TRACE) console.log(Math.round(performance.now() - began), weakStats.thinned, weakStats.queue_ms, weakStats.probes, weakStats.bytes);
     if (weakStats.thinned) reasons.add(weakStats.thinned_reason);
     return weakStats;
   };
