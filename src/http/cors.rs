@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::base::AllowedOrigins;
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// Seconds that a browser may remember a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization");
@@ -21,7 +21,11 @@ pub(super) async fn cors(State(allowed): State<AllowedOrigins>, request: Request
     let preflight = request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let wished = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
 
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = next.run(request).await;
+    // Few routes have words of their own for `OPTIONS`.
+    if preflight && !response.status().is_success() {
+        response = StatusCode::NO_CONTENT.into_response();
+    }
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
     // Without this a shared cache could hand one origin's answer to another.
     set(header::VARY, VARY);

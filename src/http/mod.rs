@@ -1,16 +1,18 @@
-//! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
+//! HTTP: the REST API of contract §5, WHEP, the pages, and the server that carries them (and the signaling).
 
 mod assets;
 mod cameras;
 mod cors;
 mod error;
 mod health;
+pub mod sdpfrag;
 mod serve;
 mod settings;
 mod sources;
 mod streams;
 mod viewers;
 mod views;
+mod whep;
 
 #[cfg(test)]
 mod camera_tests;
@@ -28,7 +30,7 @@ pub use settings::{ApiSettings, IceServer, PageSettings};
 use self::error::ApiError;
 use crate::control::Control;
 
-/// Request bodies are a few dozen bytes; more is refused with 413.
+/// Request bodies are a few dozen bytes, offers of viewers 20 KB; more is refused with 413.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 #[derive(Clone)]
@@ -36,7 +38,7 @@ struct Api {
     control: Control,
 }
 
-/// The router of the API port (8080): REST and the viewer page.
+/// The router of the API port (8080): REST, WHEP and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let rest = Router::new()
         .route("/health", get(health::health))
@@ -49,8 +51,9 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/viewers/{camera}", get(viewers::of_camera))
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
-        .layer(from_fn(error::never_cache))
-        .with_state(Api { control });
+        .with_state(Api { control: control.clone() })
+        .merge(whep::routes(control, &settings.pages.ice_servers))
+        .layer(from_fn(error::never_cache));
     let pages = Router::new()
         .route("/viewer", get(assets::viewer_page))
         .route("/viewer.html", get(assets::viewer_page))

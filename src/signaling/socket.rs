@@ -120,7 +120,7 @@ impl Connection {
     async fn add_viewer(&mut self, camera: &str, stream: &str, offer: String) -> Result<(), End> {
         // The second viewer of a socket replaces the first, if it is accepted.
         let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
-        let new = NewViewer { stream_id: stream.to_owned(), offer, replaces };
+        let new = NewViewer { stream_id: Some(stream.to_owned()), offer, replaces };
         let added = match camera.parse::<CameraId>() {
             Ok(camera) => self.control.add_viewer(camera, new).await.map_err(|error| error.to_string()),
             // An id that no camera can have: nothing streams under it.
