@@ -29,8 +29,8 @@ async def receive(track, wanted):
 async def main(url, wanted):
     """Plays until both tracks have delivered."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    pc.add_transceiver("audio", direction="recvonly")
-    pc.add_transceiver("video", direction="recvonly")
+    pc.addTransceiver("audio", direction="recvonly")
+    pc.addTransceiver("video", direction="recvonly")
     tracks = []
     pc.on("track", lambda track: tracks.append(asyncio.ensure_future(receive(track, wanted))))
     pc.on("connectionstatechange", lambda: whep.say("state", state=pc.connectionState))

@@ -64,7 +64,9 @@ class Player:
 
     def on_offer(self, promise):
         """The offer is made; candidates are still gathered."""
-        offer = promise.get_reply().get_value("offer")
+        # The reply owns the offer.
+        reply = promise.get_reply()
+        offer = reply.get_value("offer")
         self.webrtc.emit("set-local-description", offer, Gst.Promise.new())
 
     def on_gathering(self):

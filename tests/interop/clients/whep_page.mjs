@@ -1,0 +1,45 @@
+// Runs inside a page (it is evaluated there, so it must not refer to anything outside): plays an endpoint by WHEP.
+
+/** Starts to play; `window.played()` tells what was decoded. */
+export async function playInPage(endpoint) {
+  const pc = new RTCPeerConnection();
+  const video = document.body.appendChild(document.createElement('video'));
+  Object.assign(video, { id: 'video', muted: true, autoplay: true });
+  pc.ontrack = ({ streams }) => {
+    video.srcObject = streams[0];
+  };
+  pc.addTransceiver('audio', { direction: 'recvonly' });
+  pc.addTransceiver('video', { direction: 'recvonly' });
+  await pc.setLocalDescription(await pc.createOffer());
+  const trickled = [];
+  const gathered = new Promise((resolve) => {
+    pc.onicecandidate = ({ candidate }) => (candidate ? trickled.push(candidate.candidate) : resolve());
+  });
+  const offer = pc.localDescription.sdp;
+  const created = await fetch(endpoint, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: offer });
+  const answer = await created.text();
+  if (created.status !== 201) throw new Error(`${created.status} ${answer}`);
+  const session = new URL(created.headers.get('location'), endpoint);
+  const etag = created.headers.get('etag');
+  await pc.setRemoteDescription({ type: 'answer', sdp: answer });
+  await gathered;
+
+  // The candidates that came after the offer, in one request.
+  const [, ufrag] = offer.match(/a=ice-ufrag:(.*)\r\n/);
+  const [, pwd] = offer.match(/a=ice-pwd:(.*)\r\n/);
+  const lines = [`a=ice-ufrag:${ufrag}`, `a=ice-pwd:${pwd}`, 'm=audio 9 UDP/TLS/RTP/SAVPF 0', 'a=mid:0', ...trickled.filter(Boolean).map((line) => `a=${line}`), 'a=end-of-candidates', ''];
+  const headers = { 'content-type': 'application/trickle-ice-sdpfrag', 'if-match': etag };
+  const patched = await fetch(session, { method: 'PATCH', headers, body: lines.join('\r\n') });
+
+  window.played = async () => {
+    const found = { patched: patched.status, width: video.videoWidth, height: video.videoHeight, state: pc.connectionState };
+    for (const report of (await pc.getStats()).values()) {
+      if (report.type !== 'inbound-rtp') continue;
+      if (report.kind === 'video') found.frames = report.framesDecoded;
+      if (report.kind === 'audio') found.sound = report.packetsReceived;
+    }
+    return found;
+  };
+  window.leave = async () => (await fetch(session, { method: 'DELETE' })).status;
+  return { offer, answer };
+}
