@@ -67,7 +67,7 @@ scenario('Firefox plays by WHEP, its candidates trickled', async (world) => {
   const browser = await launchFirefox(world);
   const page = await browser.newPage();
   await page.goto(`${server.api}/health`);
-  const { offer } = await page.evaluate(playInPage, whep);
+  const { offer } = await page.evaluate(playInPage, { endpoint: whep });
   assert.match(offer, /mozilla/);
   const played = await until('pictures are decoded', async () => {
     const now = await page.evaluate(() => window.played());

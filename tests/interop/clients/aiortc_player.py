@@ -1,10 +1,11 @@
-"""A WHEP player on aiortc, which decodes with libav. Arguments: URL, frames to decode."""
+"""A WHEP player on aiortc, which decodes with libav. Arguments: URL, frames to decode, and what else to
+offer: `data` (a data channel), `sendrecv`, `unbundled`."""
 
 import asyncio
 import sys
 import time
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
 import whep
@@ -26,11 +27,15 @@ async def receive(track, wanted):
     whep.say("enough", kind=track.kind, frames=wanted)
 
 
-async def main(url, wanted):
-    """Plays until both tracks have delivered."""
-    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    pc.addTransceiver("audio", direction="recvonly")
-    pc.addTransceiver("video", direction="recvonly")
+async def main(url, wanted, options):
+    """Plays until all tracks have delivered."""
+    policy = RTCBundlePolicy.MAX_COMPAT if "unbundled" in options else RTCBundlePolicy.MAX_BUNDLE
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=policy))
+    direction = "sendrecv" if "sendrecv" in options else "recvonly"
+    pc.addTransceiver("audio", direction=direction)
+    pc.addTransceiver("video", direction=direction)
+    if "data" in options:
+        pc.createDataChannel("data")
     tracks = []
     pc.on("track", lambda track: tracks.append(asyncio.ensure_future(receive(track, wanted))))
     pc.on("connectionstatechange", lambda: whep.say("state", state=pc.connectionState))
@@ -43,4 +48,4 @@ async def main(url, wanted):
     whep.say("done")
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))

@@ -1,15 +1,17 @@
-// A WHEP player on node-datachannel (libdatachannel), which gives RTP packets. Arguments: URL, frames to take.
+// A WHEP player on node-datachannel (libdatachannel), which gives RTP packets. Arguments: URL, frames to take,
+// and what else to offer: `data` (a data channel), `sendrecv`.
 
 import ndc from 'node-datachannel';
 import { Units, post, remove, say } from './whep.mjs';
 
-const [url, wanted] = process.argv.slice(2);
+const [url, wanted, ...options] = process.argv.slice(2);
 const pc = new ndc.PeerConnection('player', { iceServers: [] });
 pc.onStateChange((state) => say('state', { state }));
 
-const video = new ndc.Video('video', 'RecvOnly');
+const direction = options.includes('sendrecv') ? 'SendRecv' : 'RecvOnly';
+const video = new ndc.Video('video', direction);
 video.addH264Codec(96);
-const audio = new ndc.Audio('audio', 'RecvOnly');
+const audio = new ndc.Audio('audio', direction);
 audio.addOpusCodec(111);
 // Tracks that nobody holds are collected.
 const tracks = [];
@@ -19,6 +21,7 @@ const enough = [[video, takeVideo], [audio, takeAudio]].map(([media, take]) => n
   track.onMessage(take(resolve));
   tracks.push(track);
 }));
+if (options.includes('data')) tracks.push(pc.createDataChannel('data'));
 
 const gathered = new Promise((resolve) => pc.onGatheringStateChange((state) => state === 'complete' && resolve()));
 pc.setLocalDescription();

@@ -1,4 +1,5 @@
-"""A WHEP player on GStreamer's webrtcbin, which decodes with libav. Arguments: URL, frames to decode."""
+"""A WHEP player on GStreamer's webrtcbin, which decodes with libav. Arguments: URL, frames to decode,
+and what else to offer: `data` (a data channel), `unbundled`."""
 
 import sys
 import threading
@@ -28,16 +29,20 @@ DECODERS = {
 class Player:
     """One pipeline, one session."""
 
-    def __init__(self, url, wanted):
+    def __init__(self, url, wanted, options):
         self.url, self.wanted = url, wanted
         self.loop = GLib.MainLoop()
-        self.frames = {"video": 0, "audio": 0}
+        # Without bundling, a second transport would be needed for sound.
+        kinds = ["video"] if "unbundled" in options else ["video", "audio"]
+        self.frames = dict.fromkeys(kinds, 0)
         self.lock = threading.Lock()
         self.session = None
         self.failed = None
         self.pipeline = Gst.Pipeline.new()
         self.webrtc = Gst.ElementFactory.make("webrtcbin")
-        self.webrtc.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
+        self.options = options
+        if "unbundled" not in options:
+            self.webrtc.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
         self.pipeline.add(self.webrtc)
         self.webrtc.connect("pad-added", self.on_pad)
         self.webrtc.connect("notify::ice-gathering-state", lambda *_: GLib.idle_add(self.on_gathering))
@@ -52,6 +57,8 @@ class Player:
     def run(self):
         """Plays until both tracks have delivered."""
         self.pipeline.set_state(Gst.State.PLAYING)
+        if "data" in self.options:
+            self.webrtc.emit("create-data-channel", "data", None)
         self.webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(self.on_offer))
         self.loop.run()
         if self.session:
@@ -117,4 +124,4 @@ class Player:
 
 
 Gst.init(None)
-Player(sys.argv[1], int(sys.argv[2])).run()
+Player(sys.argv[1], int(sys.argv[2]), sys.argv[3:]).run()

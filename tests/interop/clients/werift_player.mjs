@@ -1,16 +1,24 @@
-// A WHEP player on werift, which depacketises. Arguments: URL, frames to take.
+// A WHEP player on werift, which depacketises. Arguments: URL, frames to take, and what else to
+// offer: `data` (a data channel), `sendrecv`, `unbundled`.
 
 import { H264RtpPayload, RTCPeerConnection, useH264, useOPUS } from 'werift';
 import { Units, post, remove, say } from './whep.mjs';
 
-const [url, wanted] = process.argv.slice(2);
-const pc = new RTCPeerConnection({ codecs: { video: [useH264()], audio: [useOPUS()] } });
+const [url, wanted, ...options] = process.argv.slice(2);
+const unbundled = options.includes('unbundled');
+const pc = new RTCPeerConnection({
+  codecs: { video: [useH264()], audio: [useOPUS()] },
+  bundlePolicy: unbundled ? 'disable' : 'max-bundle',
+});
 pc.connectionStateChange.subscribe((state) => say('state', { state }));
 
+const direction = options.includes('sendrecv') ? 'sendrecv' : 'recvonly';
 const enough = ['video', 'audio'].map((kind) => new Promise((resolve) => {
-  const track = pc.addTransceiver(kind, { direction: 'recvonly' }).onTrack;
-  track.subscribe((received) => (kind === 'video' ? takeVideo(received, resolve) : takeAudio(received, resolve)));
+  const { onTrack } = pc.addTransceiver(kind, { direction });
+  onTrack.subscribe((received) => (kind === 'video' ? takeVideo(received, resolve) : takeAudio(received, resolve)));
 }));
+
+if (options.includes('data')) pc.createDataChannel('data');
 
 await pc.setLocalDescription(await pc.createOffer());
 await new Promise((resolve) => {
@@ -19,7 +27,8 @@ await new Promise((resolve) => {
 });
 const { answer, session } = await post(url, pc.localDescription.sdp);
 await pc.setRemoteDescription({ type: 'answer', sdp: answer });
-await Promise.all(enough);
+// Without bundling, a second transport would be needed for sound.
+await Promise.all(unbundled ? enough.slice(0, 1) : enough);
 await remove(session);
 await pc.close();
 say('done');

@@ -1,15 +1,24 @@
 // Runs inside a page (it is evaluated there, so it must not refer to anything outside): plays an endpoint by WHEP.
 
-/** Starts to play; `window.played()` tells what was decoded. */
-export async function playInPage(endpoint) {
+/**
+ * Starts to play; `window.played()` tells what was decoded. `more`: offers what honeycast has no use for, too: to
+ * send, a second picture, a data channel.
+ */
+export async function playInPage({ endpoint, more = false }) {
   const pc = new RTCPeerConnection();
   const video = document.body.appendChild(document.createElement('video'));
   Object.assign(video, { id: 'video', muted: true, autoplay: true });
   pc.ontrack = ({ streams }) => {
     video.srcObject = streams[0];
   };
-  pc.addTransceiver('audio', { direction: 'recvonly' });
-  pc.addTransceiver('video', { direction: 'recvonly' });
+
+  const direction = more ? 'sendrecv' : 'recvonly';
+  pc.addTransceiver('audio', { direction });
+  pc.addTransceiver('video', { direction });
+  if (more) {
+    pc.addTransceiver('video', { direction });
+    pc.createDataChannel('data');
+  }
   await pc.setLocalDescription(await pc.createOffer());
   const trickled = [];
   const gathered = new Promise((resolve) => {
