@@ -188,6 +188,14 @@ async fn probe_session(
     Ok((StatusCode::NO_CONTENT, [(ACCEPT_PATCH, FRAGMENT)]).into_response())
 }
 
+/// What a preflight tells of a path of this module, as `OPTIONS` does.
+pub(super) fn accepts(path: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
+    match path.strip_prefix("/whep/")?.contains('/') {
+        true => Some([(ACCEPT_PATCH, FRAGMENT)]),
+        false => Some([(ACCEPT_POST, SDP)]),
+    }
+}
+
 async fn options() -> Response {
     let allow = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
     (StatusCode::OK, [(ACCEPT_POST, SDP), (header::ALLOW, allow)]).into_response()

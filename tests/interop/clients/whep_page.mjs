@@ -34,12 +34,27 @@ export async function playInPage({ endpoint, more = false }) {
   await gathered;
 
   // The candidates that came after the offer, in one request.
-  const [, ufrag] = offer.match(/a=ice-ufrag:(.*)\r\n/);
-  const [, pwd] = offer.match(/a=ice-pwd:(.*)\r\n/);
-  const lines = [`a=ice-ufrag:${ufrag}`, `a=ice-pwd:${pwd}`, 'm=audio 9 UDP/TLS/RTP/SAVPF 0', 'a=mid:0', ...trickled.filter(Boolean).map((line) => `a=${line}`), 'a=end-of-candidates', ''];
-  const headers = { 'content-type': 'application/trickle-ice-sdpfrag', 'if-match': etag };
-  const patched = await fetch(session, { method: 'PATCH', headers, body: lines.join('\r\n') });
+  const type = { 'content-type': 'application/trickle-ice-sdpfrag' };
+  const lines = (sdp, candidates) => [
+    ...['ice-ufrag', 'ice-pwd'].map((name) => sdp.match(new RegExp(`^a=${name}:.*$`, 'm'))[0].trim()),
+    'm=audio 9 UDP/TLS/RTP/SAVPF 0', 'a=mid:0', ...candidates.map((candidate) => `a=${candidate}`), 'a=end-of-candidates', '',
+  ].join('\r\n');
+  const body = lines(offer, trickled.filter(Boolean));
+  const patched = await fetch(session, { method: 'PATCH', headers: { ...type, 'if-match': etag }, body });
 
+  // An ICE restart: new credentials go, new ones come, everything else stays as it was negotiated.
+  window.restart = async () => {
+    pc.restartIce();
+    await pc.setLocalDescription(await pc.createOffer());
+    const restart = lines(pc.localDescription.sdp, []);
+    const restarted = await fetch(session, { method: 'PATCH', headers: { ...type, 'if-match': '*' }, body: restart });
+    const fragment = await restarted.text();
+    if (restarted.status !== 200) throw new Error(`${restarted.status} ${fragment}`);
+    const next = (name) => fragment.match(new RegExp(`^a=${name}:.*$`, 'm'))[0];
+    const sdp = answer.replaceAll(/^a=ice-ufrag:.*$/gm, next('ice-ufrag')).replaceAll(/^a=ice-pwd:.*$/gm, next('ice-pwd'));
+    await pc.setRemoteDescription({ type: 'answer', sdp });
+    return { before: etag, after: restarted.headers.get('etag') };
+  };
   window.played = async () => {
     const found = { patched: patched.status, width: video.videoWidth, height: video.videoHeight, state: pc.connectionState };
     for (const report of (await pc.getStats()).values()) {
