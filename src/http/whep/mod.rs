@@ -189,11 +189,12 @@ async fn probe_session(
 }
 
 /// What a preflight tells of a path of this module, as `OPTIONS` does.
-pub(super) fn accepts(path: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
-    match path.strip_prefix("/whep/")?.contains('/') {
-        true => Some([(ACCEPT_PATCH, FRAGMENT)]),
-        false => Some([(ACCEPT_POST, SDP)]),
-    }
+pub(super) fn accepts(path: &str) -> HeaderMap {
+    let accepts = path.strip_prefix("/whep/").map(|below| match below.contains('/') {
+        true => (ACCEPT_PATCH, FRAGMENT),
+        false => (ACCEPT_POST, SDP),
+    });
+    accepts.into_iter().collect()
 }
 
 async fn options() -> Response {
