@@ -117,11 +117,11 @@ impl Whep {
         }
     }
 
-    fn session(&self, path: Result<Path<(String, String)>, PathRejection>) -> Result<(Key, Session), Response> {
+    fn session(&self, path: Result<Path<(String, String)>, PathRejection>) -> Result<(Key, Session), ApiError> {
         let (camera, key) = path.map(|Path(both)| both).unwrap_or_default();
         let ids = camera.parse().ok().zip(key.parse::<Key>().ok());
         let found = ids.and_then(|(camera, key)| Some((key, self.sessions.get(camera, key)?)));
-        found.ok_or_else(|| refuse(ApiError::not_found("No such WHEP session; its viewer may have ended")))
+        found.ok_or_else(|| ApiError::not_found("No such WHEP session; its viewer may have ended"))
     }
 }
 
@@ -132,13 +132,13 @@ async fn update(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
-    let (_, session) = whep.session(path)?;
+    let (_, session) = whep.session(path).map_err(refuse)?;
     if !has_type(&headers, &FRAGMENT) {
         return Err(([(ACCEPT_PATCH, FRAGMENT)], unsupported("application/trickle-ice-sdpfrag")).into_response());
     }
     let body = read_body(body).map_err(refuse)?;
     let fragment = Fragment::parse(&body).map_err(|error| refuse(ApiError::bad_request(error.to_string())))?;
-    check_precondition(&headers, &session.etag)?;
+    check_precondition(&headers, &session.etag).map_err(refuse)?;
     let known = |ufrag: &String| session.ufrags.contains(ufrag);
     if fragment.credentials.as_ref().is_none_or(|credentials| known(&credentials.ufrag)) {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -149,18 +149,18 @@ async fn update(
 }
 
 /// `If-Match` (RFC 9110 §13.1.1): needed, because requests may overtake one another.
-fn check_precondition(headers: &HeaderMap, etag: &str) -> Result<(), Response> {
+fn check_precondition(headers: &HeaderMap, etag: &str) -> Result<(), ApiError> {
     let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
     if tags.peek().is_none() {
         let text = "If-Match is missing: the ETag of the ICE session, or * for an ICE restart";
-        return Err(refuse(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", text)));
+        return Err(ApiError::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", text));
     }
     let mut tags = tags.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
     if tags.any(|tag| tag == "*" || tag == etag) {
         return Ok(());
     }
     let text = "If-Match names another ICE session";
-    Err(refuse(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)))
+    Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text))
 }
 
 /// The viewer leaves. Entity tags do not matter here.
@@ -168,7 +168,7 @@ async fn end(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Response> {
-    let (key, session) = whep.session(path)?;
+    let (key, session) = whep.session(path).map_err(refuse)?;
     whep.control.remove_viewer(session.viewer).await.map_err(|error| refuse(error.into()))?;
     whep.sessions.remove(key);
     Ok(StatusCode::OK.into_response())
@@ -184,7 +184,7 @@ async fn probe_session(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Response> {
-    whep.session(path)?;
+    whep.session(path).map_err(refuse)?;
     Ok((StatusCode::NO_CONTENT, [(ACCEPT_PATCH, FRAGMENT)]).into_response())
 }
 
