@@ -92,7 +92,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
             Verdict::Accepted(accepted) => {
                 accepted_section(&mut sdp, section, accepted, negotiated.role, local, &candidates);
             }
-            Verdict::Rejected(_) => rejected_section(&mut sdp, section, negotiated.role, local, &candidates),
+            Verdict::Rejected(_) => {
+                let shared = sections.get(first).is_some_and(|(lead, _)| share_a_transport(offer, section, lead));
+                // What has a transport of its own must not try to connect it.
+                let candidates = if shared { candidates.as_slice() } else { &[] };
+                rejected_section(&mut sdp, section, negotiated.role, local, candidates);
+            }
         }
     }
     Answer {
@@ -102,6 +107,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
         m_line_index: first as u16,
         rejected: rejected.collect(),
     }
+}
+
+/// Both are in one BUNDLE group of the offer.
+fn share_a_transport(offer: &ParsedOffer, one: &Section, other: &Section) -> bool {
+    let (Some(one), Some(other)) = (&one.mid, &other.mid) else { return false };
+    offer.bundles.iter().any(|group| group.contains(one) && group.contains(other))
 }
 
 fn accepted_section(
@@ -170,7 +181,9 @@ fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &
     if let Some(port) = &section.sctp_port {
         sdp.line(format_args!("a=sctp-port:{port}"));
     }
-    candidate_attributes(sdp, candidates);
+    if !candidates.is_empty() {
+        candidate_attributes(sdp, candidates);
+    }
 }
 
 fn candidate_attributes(sdp: &mut Lines, candidates: &[String]) {

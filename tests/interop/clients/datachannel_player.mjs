@@ -7,6 +7,8 @@ import { Units, post, remove, say } from './whep.mjs';
 const [url, wanted, ...options] = process.argv.slice(2);
 const pc = new ndc.PeerConnection('player', { iceServers: [] });
 pc.onStateChange((state) => say('state', { state }));
+// Before anything else: a data channel makes it gather at once.
+const gathered = new Promise((resolve) => pc.onGatheringStateChange((state) => state === 'complete' && resolve()));
 
 const direction = options.includes('sendrecv') ? 'SendRecv' : 'RecvOnly';
 const video = new ndc.Video('video', direction);
@@ -23,7 +25,6 @@ const enough = [[video, takeVideo], [audio, takeAudio]].map(([media, take]) => n
 }));
 if (options.includes('data')) tracks.push(pc.createDataChannel('data'));
 
-const gathered = new Promise((resolve) => pc.onGatheringStateChange((state) => state === 'complete' && resolve()));
 pc.setLocalDescription();
 await gathered;
 const { answer, session } = await post(url, pc.localDescription().sdp);
