@@ -171,7 +171,7 @@ pub enum ReofferError {
     /// It cannot be used at all.
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// It is that of another peer connection: its certificate is another one.
+    /// It is that of another peer connection: its session id or its certificate is another one.
     #[error("the offer is that of another peer connection")]
     OtherPeer,
     /// Only ICE can be renegotiated; the text says what else was changed.
@@ -186,6 +186,8 @@ pub struct Session {
     sdp_id: u64,
     sdp_version: u64,
     role: DtlsRole,
+    /// Who the peer connection is by its offers.
+    peer_sdp_id: u64,
     fingerprints: Vec<Fingerprint>,
     ice: IceLite,
     dtls: Dtls,
@@ -220,6 +222,7 @@ impl Session {
             sdp_id: rand::rng().random::<u64>() >> 1,
             sdp_version: 1,
             role: negotiated.role,
+            peer_sdp_id: offer.session_id,
             fingerprints: negotiated.fingerprints.clone(),
             dtls: Dtls::new(config.identity.clone(), negotiated.role, negotiated.fingerprints.clone()),
             ice: IceLite::new(config.identity.clone(), &negotiated.remote_ufrag, now),
@@ -248,7 +251,7 @@ impl Session {
         profile_level_id: Option<&str>,
     ) -> Result<Answer, ReofferError> {
         let mut negotiated = negotiate(offer, profile_level_id)?;
-        if negotiated.fingerprints != self.fingerprints {
+        if offer.session_id != self.peer_sdp_id || negotiated.fingerprints != self.fingerprints {
             return Err(ReofferError::OtherPeer);
         }
         let same = |old: &Option<Track>, new: &Option<Track>| match (old, new) {

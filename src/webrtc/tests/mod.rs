@@ -345,7 +345,10 @@ fn an_offer_of_another_peer_or_with_other_media_is_no_restart_and_changes_nothin
     let stranger = world.offer.replace(old, &vec!["AB"; 32].join(":"));
     let without_sound = world.offer.replace("opus/48000/2", "opus/48000/1");
     let other_numbers = world.offer.replace("108", "118");
+    let (start, end) = world.offer.split_once("o=- ").unwrap();
+    let newcomer = format!("{start}o=- 1{end}");
     for (offer, expected) in [
+        (newcomer, ReofferError::OtherPeer),
         (stranger, ReofferError::OtherPeer),
         (without_sound, ReofferError::Changed("the media")),
         (other_numbers, ReofferError::Changed("the media")),
