@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 
 use super::StartError;
 use crate::config::{Config, PortRange};
-use crate::egress::ViewerPort;
+use crate::egress::{PortOptions, ViewerPort};
 use crate::http::TlsFiles;
 use crate::ingest::{CameraPorts, PortPlan};
 
@@ -47,8 +47,8 @@ impl Listeners {
             signaling: tcp("signaling.port", config.signaling.host, config.signaling.port)?,
             dashboard: tcp("dashboard.port", config.dashboard.host, config.dashboard.port)?,
             cameras,
-            viewers: ViewerPort::bind(viewer_address)
-                .map_err(udp("viewers.udp_port", format!("UDP {viewer_address}")))?,
+            viewers: ViewerPort::bind(viewer_address, PortOptions { tcp: viewers.ice_tcp, ipv6: viewers.ipv6 })
+                .map_err(udp("viewers.udp_port", format!("port {viewer_address}")))?,
             tls: tls(config)?,
         })
     }

@@ -10,7 +10,7 @@ use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
 use super::session::State;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
-use crate::egress::{Candidate, CloseReason};
+use crate::egress::{Candidate, CloseReason, IceRestart, RestartError, ViewerAnswer};
 
 /// Every call answers within this time, whatever hangs below (contract §5: 10 s).
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(9_500);
@@ -190,6 +190,8 @@ pub(super) enum Request {
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
+    RestartViewer { viewer: ViewerId, offer: String, reply: Reply<Result<ViewerAnswer, RestartError>> },
+    RestartIce { viewer: ViewerId, remote_ufrag: String, reply: Reply<Result<IceRestart, RestartError>> },
     Cameras { reply: Reply<Vec<CameraInfo>> },
     Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
     Label { camera: CameraId, change: LabelChange, reply: Reply<Result<CameraInfo, LabelError>> },
@@ -294,6 +296,32 @@ impl Control {
     /// [`Unavailable`].
     pub async fn remove_viewer(&self, viewer: ViewerId) -> Result<bool, Unavailable> {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
+    }
+
+    /// Takes the next offer of a running viewer's peer connection: an ICE restart. Media goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_viewer(
+        &self,
+        viewer: ViewerId,
+        offer: String,
+    ) -> Result<Result<ViewerAnswer, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartViewer { viewer, offer, reply }).await
+    }
+
+    /// Restarts ICE for a viewer whose client has only sent its new user fragment (WHEP).
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_ice(
+        &self,
+        viewer: ViewerId,
+        remote_ufrag: String,
+    ) -> Result<Result<IceRestart, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartIce { viewer, remote_ufrag, reply }).await
     }
 
     pub(super) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {

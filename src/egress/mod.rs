@@ -8,11 +8,17 @@ mod driver;
 pub mod fanout;
 mod handle;
 mod limits;
+mod port;
 mod sessions;
 mod shard;
+mod tcp;
+mod tcp_connections;
+pub mod tcp_frames;
 pub mod viewer;
 
 pub use handle::{
-    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError,
-    ViewerPort, ViewerStats,
+    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, IceRestart, RestartError,
+    ViewerAnswer, ViewerError, ViewerStats,
 };
+pub use port::{Drops, PortOptions, ViewerPort};
+pub use tcp_connections::TcpCounters;

@@ -23,7 +23,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// Serves one socket until it closes, falls silent or the process stops.
 pub(super) async fn run(socket: WebSocket, control: Control, counters: Arc<Counters>, shutdown: Shutdown) {
     counters.opened();
-    let mut connection = Connection { socket, control, counters: counters.clone(), viewer: None };
+    let mut connection = Connection { socket, control, counters: counters.clone(), viewer: None, camera: None };
     let end = connection.serve(&shutdown).await;
     // The viewer is gone before the page hears of it, so that it may come back at once.
     connection.viewer = None;
@@ -57,6 +57,8 @@ struct Connection {
     counters: Arc<Counters>,
     /// Dropping it ends the viewer.
     viewer: Option<ViewerHandle>,
+    /// What it watches, as the page writes it.
+    camera: Option<String>,
 }
 
 enum Event {
@@ -118,6 +120,9 @@ impl Connection {
     }
 
     async fn add_viewer(&mut self, camera: &str, stream: &str, offer: String) -> Result<(), End> {
+        if let Some(step) = self.restart(camera, stream, &offer).await {
+            return step;
+        }
         // The second viewer of a socket replaces the first, if it is accepted.
         let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
         let new = NewViewer { stream_id: Some(stream.to_owned()), offer, replaces };
@@ -134,6 +139,7 @@ impl Connection {
                 };
                 let candidates = viewer.candidates.clone();
                 self.viewer = Some(viewer);
+                self.camera = Some(camera.to_owned());
                 self.say(response).await?;
                 for candidate in candidates {
                     self.say(ServerMessage::IceCandidate { candidate }).await?;
@@ -146,6 +152,27 @@ impl Connection {
                 self.say(ServerMessage::Error { message }).await
             }
         }
+    }
+
+    /// An offer of the same peer connection restarts ICE for the viewer that there is. `None`: it is no such offer.
+    async fn restart(&mut self, camera: &str, stream: &str, offer: &str) -> Option<Result<(), End>> {
+        let viewer = self.viewer.as_ref()?;
+        if (stream.parse() != Ok(viewer.stream_id)) || camera != self.camera.as_deref()? {
+            return None;
+        }
+        let viewer_id = viewer.viewer_id;
+        let answer = self.control.restart_viewer(viewer_id, offer.to_owned()).await.ok()?.ok()?;
+        tracing::debug!(viewer = %viewer_id, "viewer restarts ICE");
+        let response = ServerMessage::ViewerResponse { sdp_answer: answer.sdp, viewer_id: viewer_id.to_string() };
+        if let Err(end) = self.say(response).await {
+            return Some(Err(end));
+        }
+        for candidate in answer.candidates {
+            if let Err(end) = self.say(ServerMessage::IceCandidate { candidate }).await {
+                return Some(Err(end));
+            }
+        }
+        Some(Ok(()))
     }
 
     /// A stream's end is also the socket's; after a failed connection the page may try again on this socket.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Answer, Identity, LocalCandidate, ParsedOffer, Session, SessionConfig};
 
 fn answer(offer: &str) -> (Session, Answer) {
-    let candidates = vec![LocalCandidate { ip: "192.0.2.10".parse().unwrap(), port: 8189 }];
+    let candidates = vec![LocalCandidate::udp("192.0.2.10".parse().unwrap(), 8189)];
     let config = SessionConfig { identity: Identity::generate().unwrap(), candidates };
     Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, Some("42e01f"), Instant::now()).unwrap()
 }

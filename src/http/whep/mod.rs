@@ -19,11 +19,11 @@ use axum::routing::{get, post};
 
 use self::sessions::{Key, Session, Sessions};
 use super::error::ApiError;
-use super::sdpfrag::{self, Fragment};
+use super::sdpfrag::{self, Credentials, Fragment};
 use super::settings::IceServer;
 use super::streams::{camera_id, read_body};
 use crate::base::CameraId;
-use crate::control::{AddViewerError, Control, NewViewer};
+use crate::control::{AddViewerError, Control, NewViewer, RestartError};
 
 const SDP: HeaderValue = HeaderValue::from_static("application/sdp");
 const FRAGMENT: HeaderValue = HeaderValue::from_static("application/trickle-ice-sdpfrag");
@@ -117,6 +117,30 @@ impl Whep {
         }
     }
 
+    /// New credentials of the viewer: ICE begins anew, and everything else stays as it was negotiated.
+    async fn restart(
+        &self,
+        key: Key,
+        session: &Session,
+        fragment: &Fragment,
+        ufrag: &str,
+    ) -> Result<Response, Response> {
+        let restarted = self.control.restart_ice(session.viewer, ufrag.to_owned()).await;
+        let ours = match restarted.map_err(|error| refuse(error.into()))? {
+            Ok(ours) => ours,
+            Err(error @ RestartError::NoViewer) => return Err(refuse(ApiError::not_found(error.to_string()))),
+            // The session goes on with the credentials that it had.
+            Err(error @ (RestartError::Offer(_) | RestartError::NotARestart(_))) => {
+                let text = error.to_string();
+                return Err(refuse(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_restart", text)));
+            }
+        };
+        let etag = self.sessions.restarted(key, ufrag);
+        let local = Credentials { ufrag: ours.ufrag, pwd: ours.pwd };
+        let body = fragment.answer(&local, ours.candidates.iter().map(String::as_str));
+        Ok(([(header::CONTENT_TYPE, FRAGMENT)], [(header::ETAG, etag)], body).into_response())
+    }
+
     fn session(&self, path: Result<Path<(String, String)>, PathRejection>) -> Result<(Key, Session), ApiError> {
         let (camera, key) = path.map(|Path(both)| both).unwrap_or_default();
         let ids = camera.parse().ok().zip(key.parse::<Key>().ok());
@@ -132,20 +156,18 @@ async fn update(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Response> {
-    let (_, session) = whep.session(path).map_err(refuse)?;
+    let (key, session) = whep.session(path).map_err(refuse)?;
     if !has_type(&headers, &FRAGMENT) {
         return Err(([(ACCEPT_PATCH, FRAGMENT)], unsupported("application/trickle-ice-sdpfrag")).into_response());
     }
     let body = read_body(body).map_err(refuse)?;
     let fragment = Fragment::parse(&body).map_err(|error| refuse(ApiError::bad_request(error.to_string())))?;
     check_precondition(&headers, &session.etag).map_err(refuse)?;
-    let known = |ufrag: &String| session.ufrags.contains(ufrag);
-    if fragment.credentials.as_ref().is_none_or(|credentials| known(&credentials.ufrag)) {
-        return Ok(StatusCode::NO_CONTENT.into_response());
+    match &fragment.credentials {
+        Some(new) if !session.ufrags.contains(&new.ufrag) => whep.restart(key, &session, &fragment, &new.ufrag).await,
+        // What the candidates say is not needed.
+        _ => Ok(StatusCode::NO_CONTENT.into_response()),
     }
-    // The draft's code of a session that takes candidates but no restart. The session lives on.
-    let text = "This session takes no ICE restart; begin a new one";
-    Err(refuse(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "no_ice_restart", text)))
 }
 
 /// `If-Match` (RFC 9110 §13.1.1): needed, because requests may overtake one another.

@@ -45,6 +45,16 @@ impl Sessions {
         self.lock().get(&key).filter(|session| session.camera == camera).cloned()
     }
 
+    /// The viewer has begun a new ICE session; gives its entity tag.
+    pub(super) fn restarted(&self, key: Key, ufrag: &str) -> String {
+        let etag = new_etag();
+        if let Some(session) = self.lock().get_mut(&key) {
+            session.etag.clone_from(&etag);
+            session.ufrags = vec![ufrag.to_owned()];
+        }
+        etag
+    }
+
     pub(super) fn remove(&self, key: Key) {
         self.lock().remove(&key);
     }
@@ -60,6 +70,6 @@ impl Sessions {
 }
 
 /// A strong entity tag that no other ICE session has (RFC 9110 §8.8.3).
-pub(super) fn new_etag() -> String {
+fn new_etag() -> String {
     format!("\"{}\"", Uuid::new_v4().simple())
 }

@@ -183,6 +183,33 @@ async fn candidates_are_taken_with_the_sessions_etag_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn new_credentials_restart_ice_and_begin_a_new_ice_session() {
+    let site = Site::new();
+    site.rig.streaming().await;
+    let created = site.offer(CAMERA).await;
+    let (session, first) = (created.header("location"), created.header("etag"));
+    let restart = TRICKLE.replace("EsAw", "ysXw");
+    assert_eq!(site.patch(session, None, &restart).await.status, StatusCode::PRECONDITION_REQUIRED);
+    let restarted = site.patch(session, Some("*"), &restart).await;
+    assert_eq!(
+        (restarted.status, restarted.header("content-type")),
+        (StatusCode::OK, "application/trickle-ice-sdpfrag")
+    );
+    for line in
+        ["a=ice-lite", "m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=mid:0", "a=ice-ufrag:to-ysXw", "a=end-of-candidates"]
+    {
+        assert!(restarted.text.lines().any(|l| l == line), "{line} is missing in {}", restarted.text);
+    }
+    let second = restarted.header("etag");
+    assert!(!second.is_empty() && second != first);
+
+    // Candidates of the ICE session before come too late; those of the new one are taken.
+    assert_eq!(site.patch(session, Some(first), TRICKLE).await.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(site.patch(session, Some(second), &restart).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(site.viewers().await, 1, "the viewer is the same");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_answered_is_refused_in_words() {
     let site = Site::new();
     let sdp = [("content-type", "application/sdp; charset=utf-8")];

@@ -1,0 +1,1 @@
+//! Floods from addresses that ICE did not prove.
