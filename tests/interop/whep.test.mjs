@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { readFrames, steps } from '../browser/lib/barcode.mjs';
+import { decodesMore, inState } from '../browser/lib/browser.mjs';
 import { until } from '../browser/lib/until.mjs';
 import { scenario } from '../browser/lib/world.mjs';
 import { playInPage } from './clients/whep_page.mjs';
@@ -54,8 +55,8 @@ for (const [name, script, ...offers] of [
   });
 }
 
-scenario('@eyevinn/webrtc-player in Chromium, a page of another origin, plays and ends its session', async (world) => {
-  const { whep, nobodyWatches } = await site(world);
+scenario('@eyevinn/webrtc-player in Chromium, a page of another origin, starts the stream, plays and ends its session', async (world) => {
+  const { whep, nobodyWatches } = await site(world, { onDemand: true });
   const page = await world.page(await world.browser(), `${await servePage(world, 'eyevinn_page.mjs')}#${whep}`);
   const played = await until('pictures are shown', async () => {
     const now = await page.evaluate(() => {
@@ -91,8 +92,17 @@ scenario('Firefox plays by WHEP, its candidates trickled, and restarts ICE', asy
   await nobodyWatches();
 });
 
+scenario('Firefox plays the viewer page', async (world) => {
+  const { server, id } = await site(world);
+  const page = await (await launchFirefox(world)).newPage();
+  await page.goto(`${server.api}/viewer?camera=${id}`);
+  await inState(page, 'live');
+  await decodesMore(page, FRAMES);
+  await assertPictures(page);
+});
+
 async function playsByWhep(page, endpoint) {
-  const { offer } = await page.evaluate(playInPage, { endpoint, more: true });
+  const { offer } = await page.evaluate(playInPage, endpoint);
   const decodes = (frames) => until(`${frames} pictures are decoded`, async () => {
     const now = await page.evaluate(() => window.played());
     if (!(now.frames >= frames && now.sound >= FRAMES)) throw new Error(JSON.stringify(now));
@@ -103,8 +113,13 @@ async function playsByWhep(page, endpoint) {
   assert.equal(played.patched, 204);
   await assertPictures(page);
 
-  const { before, after } = await page.evaluate(() => window.restart());
+  const { before, after, ufrag } = await page.evaluate(() => window.restart());
   assert.ok(before && after && before !== after, `${before} ${after}`);
+  await until('media comes by the new ICE session', async () => {
+    const now = await page.evaluate(() => window.played());
+    if (now.ufrag !== ufrag) throw new Error(`${now.ufrag}, not ${ufrag}`);
+    return true;
+  });
   const { frames } = await page.evaluate(() => window.played());
   await decodes(frames + FRAMES);
   assert.equal(await page.evaluate(() => window.leave()), 200);

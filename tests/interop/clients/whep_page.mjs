@@ -1,24 +1,18 @@
 // Runs inside a page (it is evaluated there, so it must not refer to anything outside): plays an endpoint by WHEP.
 
 /**
- * Starts to play; `window.played()` tells what was decoded. `more`: offers what honeycast has no use for, too: to
- * send, a second picture, a data channel.
+ * Starts to play; `window.played()` tells what was decoded. It also offers what honeycast has no use for: to send, a
+ * second picture, a data channel.
  */
-export async function playInPage({ endpoint, more = false }) {
+export async function playInPage(endpoint) {
   const pc = new RTCPeerConnection();
   const video = document.body.appendChild(document.createElement('video'));
   Object.assign(video, { id: 'video', muted: true, autoplay: true });
   pc.ontrack = ({ streams }) => {
     video.srcObject = streams[0];
   };
-
-  const direction = more ? 'sendrecv' : 'recvonly';
-  pc.addTransceiver('audio', { direction });
-  pc.addTransceiver('video', { direction });
-  if (more) {
-    pc.addTransceiver('video', { direction });
-    pc.createDataChannel('data');
-  }
+  for (const kind of ['audio', 'video', 'video']) pc.addTransceiver(kind, { direction: 'sendrecv' });
+  pc.createDataChannel('data');
   await pc.setLocalDescription(await pc.createOffer());
   const trickled = [];
   const gathered = new Promise((resolve) => {
@@ -53,14 +47,18 @@ export async function playInPage({ endpoint, more = false }) {
     const next = (name) => fragment.match(new RegExp(`^a=${name}:.*$`, 'm'))[0];
     const sdp = answer.replaceAll(/^a=ice-ufrag:.*$/gm, next('ice-ufrag')).replaceAll(/^a=ice-pwd:.*$/gm, next('ice-pwd'));
     await pc.setRemoteDescription({ type: 'answer', sdp });
-    return { before: etag, after: restarted.headers.get('etag') };
+    const [, ufrag] = restart.match(/a=ice-ufrag:(.*)\r/);
+    return { before: etag, after: restarted.headers.get('etag'), ufrag };
   };
   window.played = async () => {
-    const found = { patched: patched.status, width: video.videoWidth, height: video.videoHeight, state: pc.connectionState };
-    for (const report of (await pc.getStats()).values()) {
-      if (report.type !== 'inbound-rtp') continue;
-      if (report.kind === 'video') found.frames = report.framesDecoded;
-      if (report.kind === 'audio') found.sound = report.packetsReceived;
+    const found = { patched: patched.status, width: video.videoWidth, height: video.videoHeight };
+    const stats = await pc.getStats();
+    for (const report of stats.values()) {
+      if (report.type === 'inbound-rtp' && report.kind === 'video') found.frames = report.framesDecoded;
+      if (report.type === 'inbound-rtp' && report.kind === 'audio') found.sound = report.packetsReceived;
+      // Of the ICE session by which media comes.
+      const pair = report.type === 'transport' && stats.get(report.selectedCandidatePairId);
+      if (pair) found.ufrag = stats.get(pair.localCandidateId)?.usernameFragment;
     }
     return found;
   };

@@ -9,10 +9,13 @@ function ownAddress() {
   return all.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1';
 }
 
-export async function site(world) {
-  const { server, id } = await world.site({ env: { EXTERNAL_IP: ownAddress() } });
-  await server.start(id);
-  await until('packets arrive', async () => (await server.get(`/streams/${id}`)).body.stream.media.state === 'flowing');
+/** `onDemand`: the first viewer starts the stream. */
+export async function site(world, { onDemand = false } = {}) {
+  const { server, id } = await world.site({ env: { EXTERNAL_IP: ownAddress(), START_ON_DEMAND: String(onDemand) } });
+  if (!onDemand) {
+    await server.start(id);
+    await until('packets arrive', async () => (await server.get(`/streams/${id}`)).body.stream.media.state === 'flowing');
+  }
   return {
     server,
     id,
