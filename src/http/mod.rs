@@ -4,7 +4,11 @@ mod assets;
 mod cameras;
 mod cors;
 mod error;
+mod events;
 mod health;
+mod log_filter;
+mod metrics;
+mod requests;
 pub mod sdpfrag;
 mod serve;
 mod settings;
@@ -17,15 +21,22 @@ mod whep;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
+pub use requests::RequestCounters;
 pub use serve::{TlsFiles, Transport, serve};
-pub use settings::{ApiSettings, IceServer, PageSettings};
+pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
 
 use self::error::ApiError;
 use crate::control::Control;
@@ -36,14 +47,21 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     control: Control,
+    metrics: MetricsSources,
+    requests: Arc<RequestCounters>,
 }
 
 /// The router of the API port (8080): REST, WHEP and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let rest = Router::new()
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::scrape))
+        .route("/log-filter", get(log_filter::show).put(log_filter::change))
         .route("/streams", get(streams::list))
         .route("/streams/{camera}", get(streams::detail))
+        .route("/streams/{camera}/history", get(events::history))
+        .route("/streams/{camera}/events", get(events::of_camera))
+        .route("/events", get(events::of_all))
         .route("/streams/{camera}/start", post(streams::start))
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/sources", get(sources::list))
@@ -51,7 +69,11 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/viewers/{camera}", get(viewers::of_camera))
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
-        .with_state(Api { control: control.clone() })
+        .with_state(Api {
+            control: control.clone(),
+            metrics: settings.metrics.clone(),
+            requests: settings.requests.clone(),
+        })
         .merge(whep::routes(control, &settings.pages.ice_servers))
         .layer(from_fn(error::never_cache));
     let pages = Router::new()
@@ -78,4 +100,5 @@ fn finish(router: Router, settings: ApiSettings) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
+        .layer(from_fn_with_state(settings.requests, requests::count))
 }
