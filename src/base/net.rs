@@ -111,8 +111,7 @@ mod tests {
         let expected: Vec<Ipv6Addr> =
             ["fd00::2", "2001:db8::2", "2001:db8::1"].map(|text| text.parse().unwrap()).to_vec();
         assert_eq!(listed(list), expected);
-        let many: String =
-            (1..=9).map(|n| format!("20010db800000000000000000000000{n} 02 40 00 80 eth0\n")).collect();
+        let many: String = (1..=9).map(|n| format!("20010db800000000000000000000000{n} 02 40 00 80 eth0\n")).collect();
         assert_eq!(listed(&many).len(), MAX_IPV6);
     }
 

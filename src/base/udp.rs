@@ -40,9 +40,14 @@ pub fn bind_one_family(
     receive_buffer: usize,
     send_buffer: usize,
 ) -> io::Result<std::net::UdpSocket> {
-    bind_with(address, receive_buffer, send_buffer, |socket| {
-        if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) }
-    })
+    bind_with(
+        address,
+        receive_buffer,
+        send_buffer,
+        |socket| {
+            if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) }
+        },
+    )
 }
 
 fn bind_with(

@@ -18,8 +18,8 @@ use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
 use crate::media::Ssrc;
 use crate::webrtc::{
-    Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, Session, SessionConfig, SessionCounters,
-    request_ufrag,
+    Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, Session, SessionConfig,
+    SessionCounters, request_ufrag,
 };
 
 /// Middle 32 bits of NTP time count 1/65,536 s.

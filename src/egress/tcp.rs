@@ -122,8 +122,7 @@ async fn read(connection: &Arc<Connection>, mut reader: OwnedReadHalf, incoming:
     let prove_by = Instant::now() + PROVE_WITHIN;
     let mut heard = Instant::now();
     loop {
-        let (by, cut) =
-            if connection.is_proven() { (heard + SILENCE, Cut::Silent) } else { (prove_by, Cut::Unproven) };
+        let (by, cut) = if connection.is_proven() { (heard + SILENCE, Cut::Silent) } else { (prove_by, Cut::Unproven) };
         match timeout_at(by, reader.read(&mut buffer)).await {
             // The check may have been judged while we waited.
             Err(_) if cut == Cut::Unproven && connection.is_proven() => continue,

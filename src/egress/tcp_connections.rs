@@ -299,8 +299,7 @@ mod tests {
         connections.send_run(id(&connection), &run, 1_000).unwrap();
         let mut deframer = super::super::tcp_frames::Deframer::default();
         deframer.push(&connection.next_bytes().await.unwrap());
-        let lengths: Vec<usize> =
-            std::iter::from_fn(|| deframer.next_frame().unwrap().map(<[u8]>::len)).collect();
+        let lengths: Vec<usize> = std::iter::from_fn(|| deframer.next_frame().unwrap().map(<[u8]>::len)).collect();
         assert_eq!(lengths, [vec![1_000; 12], vec![50]].concat());
     }
 

@@ -15,7 +15,9 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError
     let sources: Vec<Value> = found.refused.iter().map(|(camera, source)| view(*camera, source)).collect();
     let dropped: Map<String, Value> =
         found.dropped.iter().map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect();
-    Ok(Json(json!({ "count": sources.len(), "sources": sources, "dropped": dropped, "viewer_port": viewer_port(&found.viewer_port) })))
+    Ok(Json(
+        json!({ "count": sources.len(), "sources": sources, "dropped": dropped, "viewer_port": viewer_port(&found.viewer_port) }),
+    ))
 }
 
 /// By reason, in datagrams; connections by what became of them.

@@ -262,8 +262,7 @@ mod tests {
     const SAFARI: &str = include_str!("../../tests/data/offer-safari-shaped.sdp");
 
     fn answer(offer: &str) -> (Session, Answer) {
-        let candidates =
-            ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate::udp(ip.parse().unwrap(), 8189));
+        let candidates = ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate::udp(ip.parse().unwrap(), 8189));
         let tcp = candidates.map(|c| LocalCandidate::tcp(c.ip, c.port));
         let candidates = [candidates, tcp].concat();
         let config = SessionConfig { identity: Identity::generate().unwrap(), candidates };

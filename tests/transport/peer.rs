@@ -69,8 +69,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new() -> Self {
         let provider = rtc_crypto::default_provider().unwrap();
-        let certificate =
-            Certificate::generate_self_signed(vec!["viewer".to_owned()], provider.crypto()).unwrap();
+        let certificate = Certificate::generate_self_signed(vec!["viewer".to_owned()], provider.crypto()).unwrap();
         let hash = provider.crypto().hash(HashAlgorithm::Sha256, &certificate.certificate[0]).unwrap();
         let pairs: Vec<String> = hash.iter().map(|byte| format!("{byte:02X}")).collect();
         let old = OFFER.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();

@@ -36,11 +36,8 @@ impl Rig {
     }
 
     pub(crate) fn with(host: &str, advertise: &[&str]) -> Self {
-        let port = ViewerPort::bind(
-            SocketAddr::new(host.parse().unwrap(), 0),
-            PortOptions { tcp: true, ipv6: true },
-        )
-        .unwrap();
+        let port =
+            ViewerPort::bind(SocketAddr::new(host.parse().unwrap(), 0), PortOptions { tcp: true, ipv6: true }).unwrap();
         let number = port.port().unwrap();
         let settings = EgressSettings {
             advertise: advertise.iter().map(|ip| ip.parse().unwrap()).collect(),
@@ -101,7 +98,11 @@ pub(crate) fn candidate(candidates: &[Candidate], transport: &str) -> SocketAddr
 pub(crate) enum Wire {
     Udp(UdpSocket, SocketAddr),
     /// With bytes written one by one, if so.
-    Tcp { stream: TcpStream, deframer: Deframer, torn: bool },
+    Tcp {
+        stream: TcpStream,
+        deframer: Deframer,
+        torn: bool,
+    },
 }
 
 impl Wire {

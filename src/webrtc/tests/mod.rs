@@ -287,9 +287,8 @@ fn an_ice_restart_moves_the_path_and_dtls_and_srtp_go_on() {
         let (mut send, _) = world.browser_srtp();
         let (home, old_check) = (world.address, world.stun(true));
         restart(&mut world);
-        let line = |answer: &Answer, start: &str| {
-            answer.sdp.lines().find(|line| line.starts_with(start)).unwrap().to_owned()
-        };
+        let line =
+            |answer: &Answer, start: &str| answer.sdp.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         for start in ["a=ice-ufrag:", "a=ice-pwd:"] {
             assert_ne!(line(&before, start), line(&world.answer, start));
         }
@@ -370,8 +369,7 @@ fn a_fragment_alone_restarts_ice_too() {
     let IceCredentials { ufrag, pwd } = world.session.restart_ice("Hnew").unwrap();
     assert_ne!(ufrag, before);
     world.address = elsewhere();
-    let request =
-        super::ice::tests::check(&format!("{ufrag}:Hnew"), &pwd, &[stun::attributes::ATTR_USE_CANDIDATE]);
+    let request = super::ice::tests::check(&format!("{ufrag}:Hnew"), &pwd, &[stun::attributes::ATTR_USE_CANDIDATE]);
     world.send(&request);
     assert_eq!(world.paths.last(), Some(&elsewhere()));
     media_flows(&mut world);
