@@ -239,11 +239,11 @@ impl ViewerOut {
             self.shown = Some((frame.packets[0].seq, 1));
         }
         if self.backlog.is_empty() {
-            // By UDP the browser NACKs what it misses. A connection's queue is full only when the network is too
-            // slow: more of the same would only come later, so the picture goes on with a keyframe.
-            if self.send_frame(frame, run, sink).is_err() && self.over_tcp() {
-                self.awaits_keyframe = true;
-            }
+            // The browser NACKs what it misses. But a connection's queue is full only when the network is too slow:
+            // more of the same would only come later, so the picture goes on with a keyframe.
+            let sent = self.send_frame(frame, run, sink);
+            let full = sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            self.awaits_keyframe = full && self.over_tcp();
             return;
         }
         self.backlog_packets += frame.packets.len();

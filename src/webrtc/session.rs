@@ -396,9 +396,10 @@ impl Session {
     fn on_stun(&mut self, source: Remote, datagram: &[u8], now: Instant) {
         match self.ice.handle(source, datagram, now) {
             Ok(answered) => {
+                // The path first: who has the answer may rely on it.
+                self.outputs.extend(answered.new_path.map(Output::Path));
                 self.outputs.push_back(Output::Transmit { to: source, datagram: answered.response });
-                if let Some(path) = answered.new_path {
-                    self.outputs.push_back(Output::Path(path));
+                if answered.new_path.is_some() {
                     self.dtls.path_known(now);
                     self.drain_dtls();
                 }

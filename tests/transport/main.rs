@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-mod floods;
 mod peer;
 mod rig;
 mod scenarios;

@@ -1,1 +1,0 @@
-//! Floods from addresses that ICE did not prove.
