@@ -383,7 +383,7 @@ mod tests {
         {
             assert!(data.iter().any(|line| line.starts_with(start)), "{start}");
         }
-        assert_eq!(data.iter().filter(|line| line.starts_with("a=candidate")).count(), 2, "aiortc takes these");
+        assert_eq!(data.iter().filter(|line| line.starts_with("a=candidate")).count(), 4, "aiortc takes these");
         assert!(has(&all[0], "a=group:BUNDLE 0 1"));
         assert_eq!(answer.rejected.len(), 1);
         assert_eq!((answer.rejected[0].m_line_index, answer.rejected[0].media.as_str()), (2, "application"));
