@@ -14,7 +14,9 @@ export const VENV_PYTHON = resolve(VENV, 'bin/python');
 
 /** Runs `clients/{script}` with `args` until it says `done`; gives what it has said. */
 export async function play(world, command, script, ...args) {
-  const child = world.adopt(new Child(script, command, [resolve(HERE, 'clients', script), ...args.map(String)], { cwd: HERE }));
+  // Python would leave a folder of compiled files among the sources.
+  const env = { PYTHONDONTWRITEBYTECODE: '1' };
+  const child = world.adopt(new Child(script, command, [resolve(HERE, 'clients', script), ...args.map(String)], { cwd: HERE, env }));
   const said = (line) => {
     try {
       return JSON.parse(line);
