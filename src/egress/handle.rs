@@ -15,7 +15,7 @@ use super::tcp;
 use super::tcp_connections::Connections;
 use crate::base::udp::RunSender;
 use crate::base::{Shutdown, StreamId, ViewerId};
-use crate::media::FrameSink;
+use crate::media::{Codec, FrameSink};
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// Datagrams of all TCP connections that wait for the driver; their connections wait when it is full.
@@ -32,6 +32,8 @@ pub struct AddViewer {
     pub offer: String,
     /// `profile-level-id` of the camera's real SPS where it is known.
     pub profile_level_id: Option<String>,
+    /// What the camera's sound is, where that is known.
+    pub audio: Option<Codec>,
 }
 
 /// A host candidate in the form browsers take (`RTCIceCandidateInit`).
@@ -167,6 +169,10 @@ pub struct ViewerStats {
     pub rtt_ms: Option<f64>,
     /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
     pub remb: Option<u64>,
+    /// The sound that it takes, the preferred one first; empty without sound.
+    pub audio_codecs: Vec<Codec>,
+    /// Sound packets that it did not get because its offer has no such codec.
+    pub audio_unplayable: u64,
 }
 
 /// Settings of the egress.
