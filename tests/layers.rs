@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("telemetry", &["base"]),
+    ("access", &["base", "!base::shutdown", "!base::udp"]),
     ("store", &["base"]),
     ("media", &["base", "!base::net", "!base::shutdown", "!base::udp"]),
     ("webrtc", &["base", "telemetry", "media"]),
@@ -24,17 +25,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["base", "telemetry", "store", "media", "ingest", "egress"]),
     // Edges take what they show of ingest and egress from `control`, which re-exports it.
     ("mqtt", &["base", "telemetry", "control"]),
-    ("http", &["base", "telemetry", "control"]),
-    ("signaling", &["base", "telemetry", "control"]),
+    ("http", &["base", "telemetry", "access", "control"]),
+    ("signaling", &["base", "telemetry", "access", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
-    // Topics are checked where the rest of the configuration is.
-    ("config", &["base", "telemetry", "mqtt"]),
+    // Topics and keys are checked where the rest of the configuration is.
+    ("config", &["base", "telemetry", "access", "mqtt"]),
     (
         "app",
         &[
             "base",
             "telemetry",
+            "access",
             "store",
             "media",
             "webrtc",
@@ -48,14 +50,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("cli", &["base", "telemetry", "mqtt", "sim", "config", "app"]),
+    ("cli", &["base", "telemetry", "access", "mqtt", "sim", "config", "app"]),
     ("main", &["base", "telemetry", "sim", "config", "app", "cli"]),
 ];
 
 /// Crates and the only folders that may name them.
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
-    (&["axum", "axum_server", "tower"], &["http", "signaling"]),
+    (&["axum", "axum_server", "hyper_util", "tower"], &["http", "signaling"]),
+    (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
 ];

@@ -57,7 +57,7 @@ fn later_layers_win() {
     std::fs::write(&dotenv, "SIGNALING_SERVER_PORT=20\nDASHBOARD_SERVER_PORT=30\nVIEWER_UDP_PORT=40\n").unwrap();
     sources.dotenv = Some(dotenv);
     sources.env = env(&[("DASHBOARD_SERVER_PORT", "300"), ("VIEWER_UDP_PORT", "400")]).env;
-    sources.flags = vec![("viewers.udp_port", "4000".into(), "--viewer-udp-port")];
+    sources.flags = vec![("viewers.udp_port".into(), "4000".into(), "--viewer-udp-port")];
     let loaded = load(&sources).unwrap();
     let c = &loaded.config;
     assert_eq!((c.api.port, c.signaling.port, c.dashboard.port, c.viewers.udp_port), (1, 20, 300, 4_000));
