@@ -473,6 +473,7 @@ fn page_settings() -> PageSettings {
             username: Some("user".into()),
             credential: Some("secret".into()),
         }],
+        ..PageSettings::default()
     }
 }
 
