@@ -61,6 +61,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
+    (&["prometheus"], &["telemetry"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.

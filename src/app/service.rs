@@ -17,9 +17,10 @@ use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
+use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
+use crate::telemetry::metrics::Collect;
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
 /// sender, or makes it wait.
@@ -152,12 +153,20 @@ impl Service {
         let (failed, failures) = mpsc::channel(4);
         let tls = listeners.certificates.as_ref().map(http::Certificates::server_config).transpose();
         let tls = tls.map_err(StartError::Certificate)?;
-        let api = api_settings(config, &addresses, listeners.certificates.clone(), access(config)?);
+        let signaling_counters = Arc::new(signaling::Counters::default());
+        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
+        metrics.extend(broker.metrics());
+        let api = ApiSettings {
+            access: access(config)?,
+            certificates: listeners.certificates.clone(),
+            metrics: MetricsSources(metrics),
+            ..api_settings(config, &addresses)
+        };
         let connections = Connections::new(connection_limits(config));
         let signaling = signaling::router(
             control.clone(),
             signaling_settings(&api),
-            Arc::new(signaling::Counters::default()),
+            signaling_counters,
             edges.clone(),
         );
         let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
@@ -311,12 +320,7 @@ fn control_settings(config: &Config) -> Settings {
     }
 }
 
-fn api_settings(
-    config: &Config,
-    addresses: &Addresses,
-    certificates: Option<http::Certificates>,
-    access: Access,
-) -> ApiSettings {
+fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
     let listed = &config.api.allowed_origins;
     let origins = match listed.is_empty() {
         true => AllowedOrigins::any(),
@@ -325,9 +329,7 @@ fn api_settings(
     let limits = &config.limits;
     ApiSettings {
         allowed_origins: origins.with_own_ports([addresses.api.port(), addresses.dashboard.port()]),
-        access,
         clients: Arc::new(ClientLimits::new(limits.requests_per_second, limits.trusted_proxies.clone())),
-        certificates,
         pages: PageSettings {
             api_port: addresses.api.port(),
             signaling_port: addresses.signaling.port(),
@@ -336,6 +338,7 @@ fn api_settings(
             signaling_url: config.signaling.public_url.clone(),
             ice_servers: ice_servers(&config.viewers),
         },
+        ..ApiSettings::default()
     }
 }
 

@@ -4,6 +4,8 @@
 pub mod address;
 pub mod camera;
 pub mod cameras;
+pub mod events;
+pub mod history;
 pub mod info;
 pub mod keepalive;
 pub mod label;
@@ -14,6 +16,7 @@ pub mod record;
 pub mod registry;
 pub mod session;
 pub mod settings;
+mod tally;
 pub mod watchdog;
 
 mod engine;
@@ -27,10 +30,12 @@ pub use address::AddressRule;
 pub use camera::{CameraCommand, CameraContent, CameraMessage, CommandKind};
 pub use cameras::{CameraInfo, CameraStore, LabelError, StoreInfo};
 pub use engine::{Parts, start};
+pub use events::{Events, EventsError};
 pub use handle::{
     ANSWER_WITHIN, AddViewerError, Control, NewViewer, STOP_ALL_WITHIN, StartError, StartOptions, Started, StopError,
     Unavailable, ViewerHandle,
 };
+pub use history::{Aspect, Change, Point};
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
 pub use picture::{PictureCode, PictureStatus};

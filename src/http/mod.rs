@@ -6,10 +6,14 @@ mod cameras;
 mod connection;
 mod cors;
 mod error;
+mod events;
 mod health;
 mod limits;
+mod log_filter;
 mod login;
+mod metrics;
 mod needs;
+mod requests;
 mod serve;
 mod settings;
 mod sources;
@@ -23,6 +27,10 @@ mod auth_tests;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -32,8 +40,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
+pub use requests::RequestCounters;
 pub use serve::{Transport, serve};
-pub use settings::{ApiSettings, IceServer, PageSettings};
+pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
 pub use tls::{CertificateState, Certificates, TlsFiles};
 
 use self::auth::Gate;
@@ -47,14 +56,21 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 struct Api {
     control: Control,
     certificates: Option<Certificates>,
+    metrics: MetricsSources,
+    requests: Arc<RequestCounters>,
 }
 
 /// The router of the API port (8080): REST and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let rest = Router::new()
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::scrape))
+        .route("/log-filter", get(log_filter::show).put(log_filter::change))
         .route("/streams", get(streams::list))
         .route("/streams/{camera}", get(streams::detail))
+        .route("/streams/{camera}/history", get(events::history))
+        .route("/streams/{camera}/events", get(events::of_camera))
+        .route("/events", get(events::of_all))
         .route("/streams/{camera}/start", post(streams::start))
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/sources", get(sources::list))
@@ -63,7 +79,12 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
         .layer(from_fn(error::never_cache))
-        .with_state(Api { control, certificates: settings.certificates.clone() });
+        .with_state(Api {
+            control,
+            certificates: settings.certificates.clone(),
+            metrics: settings.metrics.clone(),
+            requests: settings.requests.clone(),
+        });
     let pages = Router::new()
         .route("/viewer", get(assets::viewer_page))
         .route("/viewer.html", get(assets::viewer_page))
@@ -94,4 +115,5 @@ fn finish(router: Router, settings: ApiSettings) -> Router {
         .layer(from_fn_with_state(gate, auth::authorize))
         .layer(from_fn_with_state(settings.clients, limits::clients))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
+        .layer(from_fn_with_state(settings.requests, requests::count))
 }

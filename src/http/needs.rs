@@ -26,11 +26,15 @@ use Role::{Admin, Control, View};
 const NEEDS: &[(Method, &str, Need)] = &[
     // Load balancers and the scripts of the old system ask without a credential; there is no camera's name in it.
     (Method::GET, "/health", Nothing),
+    // They name every camera.
+    (Method::GET, "/metrics", AllCameras(View)),
+    (Method::GET, "/log-filter", AllCameras(Admin)),
+    (Method::PUT, "/log-filter", AllCameras(Admin)),
     (Method::GET, "/streams", Any(View)),
     (Method::GET, "/streams/{camera}", Camera(View)),
     (Method::GET, "/streams/{camera}/history", Camera(View)),
     (Method::GET, "/streams/{camera}/events", Camera(View)),
-    (Method::GET, "/events", AllCameras(View)),
+    (Method::GET, "/events", Any(View)),
     (Method::POST, "/streams/{camera}/start", Camera(Control)),
     (Method::POST, "/streams/{camera}/stop", Camera(Control)),
     // Addresses of strangers, and of whose cameras they might be.

@@ -43,7 +43,12 @@ pub(super) fn stream_summary(info: &StreamInfo) -> Value {
         "duration_seconds": info.duration.as_secs(),
         "viewer_count": info.viewer_count,
         "webrtc_endpoint_id": webrtc_endpoint_id(info.stream_id),
-        "media": { "state": info.media.state, "reason": info.media.reason },
+        "media": {
+            "state": info.media.state,
+            "reason": info.media.reason,
+            "bitrate": info.media.stats.as_ref().map(|stats| stats.video.bitrate + stats.audio.bitrate),
+            "last_keyframe_at": info.media.stats.as_ref().and_then(|stats| time(stats.last_keyframe)),
+        },
         "why_no_picture": info.picture,
     })
 }
@@ -290,6 +295,6 @@ fn seconds(seconds: f64) -> Value {
     if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) }
 }
 
-fn hundredths(value: f64) -> f64 {
+pub(super) fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

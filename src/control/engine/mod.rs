@@ -5,11 +5,13 @@
 
 mod cameras;
 mod evidence;
+mod observe;
 mod snapshot;
 mod streams;
 mod viewers;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
@@ -17,15 +19,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::cameras::Saving;
+use self::observe::Observer;
 use self::streams::Stream;
 use self::viewers::Viewer;
-use super::camera::{CameraCommand, CameraMessage};
+use super::camera::{CameraCommand, CameraContent, CameraMessage};
 use super::cameras::CameraStore;
 use super::handle::{AddViewerError, Control, REQUEST_QUEUE, Reply, Request, ViewerHandle};
 use super::media_io::{Egress, Ingest};
 use super::registry::Registry;
 use super::session::{Command, EndCause, Input};
 use super::settings::{BrokerStatus, Settings};
+use super::tally::Tally;
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{EgressEvent, ViewerAnswer};
 use crate::ingest::{IngestEvent, PortPlan};
@@ -67,7 +71,10 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
     let (requests, incoming) = mpsc::channel(REQUEST_QUEUE);
     let start_on_demand = settings.start_on_demand;
     let (registry, saving) = cameras::restore(settings.max_cameras, parts.store);
+    let tally = Arc::new(Tally::default());
+    let observer = Observer::new(settings.max_cameras);
     let engine = Engine {
+        tally: tally.clone(),
         settings,
         ingest: parts.ingest,
         egress: parts.egress,
@@ -78,6 +85,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         viewers: HashMap::new(),
         registry,
         saving,
+        observer,
         jobs: JoinSet::new(),
         broker_returned: None,
         media_up: true,
@@ -91,7 +99,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         cameras: parts.camera_messages,
     };
     shutdown.spawn(engine.run(inputs, shutdown.clone()));
-    Control { requests, start_on_demand }
+    Control { requests, start_on_demand, tally }
 }
 
 struct Inputs {
@@ -114,6 +122,8 @@ struct Engine<I, E> {
     viewers: HashMap<ViewerId, Viewer>,
     registry: Registry,
     saving: Saving,
+    tally: Arc<Tally>,
+    observer: Observer,
     /// When the broker could be reached again after an outage.
     broker_returned: Option<Instant>,
     /// Bounded by streams (two each) and viewers (two each).
@@ -187,13 +197,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                         self.on_broker_connected(was_connected);
                         was_connected = true;
                     }
-                    Ok(()) => {}
+                    Ok(()) => self.touch_all(),
                     Err(_) => broker_open = false,
                 },
                 () = tokio::time::sleep_until(deadline) => {}
             }
             self.media_up = ingest_open && egress_open;
             self.run_timers();
+            self.observe();
         }
         self.release_all();
         self.save_the_rest().await;
@@ -206,6 +217,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Stop { camera, reply } => self.stop_stream(camera, reply),
             Request::StopAll { reason, reply } => {
                 self.saving.hurry();
+                self.observer.close();
                 self.stop_all(&reason, reply);
             }
             Request::Streams { reply } => drop(reply.send(self.stream_infos())),
@@ -219,6 +231,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             }
             Request::Cameras { reply } => drop(reply.send(self.camera_infos())),
             Request::Camera { camera, reply } => drop(reply.send(self.camera_info(camera))),
+            Request::History { camera, reply } => drop(reply.send(self.observer.history(camera))),
+            Request::Events { reply } => drop(reply.send(self.observer.subscribe())),
             Request::Label { camera, change, reply } => drop(reply.send(self.label_camera(camera, change))),
         }
     }
@@ -284,6 +298,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     fn on_camera_message(&mut self, message: CameraMessage) {
         let camera = message.camera;
+        self.observer.touch(camera);
+        if let CameraContent::Activity { activity_type, .. } = &message.content
+            && !message.retained
+        {
+            self.observer.tell_activity(camera, activity_type.as_deref().unwrap_or("unknown"));
+        }
         let change = self.registry.note(message, SystemTime::now());
         let Some(stream) = self.streams.get(&camera).filter(|stream| stream.is_open()).map(|stream| stream.id) else {
             return;
@@ -312,7 +332,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let streams = self.streams.values().filter_map(Stream::poll_at).min().map(Instant::from_std);
-        streams.into_iter().chain(self.save_at()).min()
+        streams.into_iter().chain(self.save_at()).chain(self.look_at()).min()
     }
 
     fn run_timers(&mut self) {
@@ -328,6 +348,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             let Some(stream) = self.streams.get_mut(&camera) else { continue };
             if stream.forget_at.is_some_and(|at| at <= now) {
                 self.streams.remove(&camera);
+                self.observer.touch(camera);
                 continue;
             }
             let actions = stream.session.handle_timeout(now);

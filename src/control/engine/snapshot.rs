@@ -38,7 +38,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let stream = self.streams.get(&camera)?;
         let session = &stream.session;
         let end = session.ended().unwrap_or_else(now);
-        let viewer_count = self.viewers.values().filter(|v| v.accepted && v.stream == stream.id).count();
+        let viewer_count = self.viewer_count(stream.id);
         let media = self.media_info(stream);
         let picture = match &stream.last_picture {
             Some(picture) => picture.clone(),

@@ -40,6 +40,8 @@ pub(super) struct Stream {
     pub(super) last_stats: Option<IngestStats>,
     /// What was the matter when it failed; later the evidence is gone.
     pub(super) last_picture: Option<PictureStatus>,
+    /// Why it ended, once it has been released.
+    pub(super) end_cause: Option<EndCause>,
     /// When a failed stream stops being readable.
     pub(super) forget_at: Option<std::time::Instant>,
     bitrate_range: (u64, u64),
@@ -156,6 +158,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             stop_attempts: 0,
             last_stats: None,
             last_picture: None,
+            end_cause: None,
             forget_at: None,
             bitrate_range,
             client_ip: options.client_ip,
@@ -169,6 +172,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         tracing::info!(%camera, stream = %id, "stream starts");
         self.open(&stream);
         self.cameras_of.insert(id, camera);
+        self.observer.touch(camera);
         self.streams.insert(camera, stream);
     }
 
@@ -249,6 +253,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 
     pub(super) fn perform(&mut self, camera: CameraId, actions: Vec<Action>) {
+        self.observer.touch(camera);
         for action in actions {
             match action {
                 Action::Publish(command) => self.publish(camera, command),
@@ -320,6 +325,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         stream.last_stats = stats;
         stream.last_picture = picture;
         stream.released = true;
+        stream.end_cause = Some(cause.clone());
         let reason = match cause {
             EndCause::Shutdown => CloseReason::Shutdown,
             EndCause::Requested | EndCause::Idle | EndCause::Failed => CloseReason::StreamStopped,

@@ -104,6 +104,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         entry.accepted = true;
         entry.closed = Some(closed);
         let (camera, stream_id) = (entry.camera, entry.stream);
+        self.observer.touch(camera);
         tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
         self.jobs.spawn(async move {
             // Nothing is ever sent: the error is the message.
@@ -136,6 +137,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             EgressEvent::Connected { viewer } => {
                 if let Some(entry) = self.viewers.get_mut(&viewer) {
                     entry.connected = true;
+                    self.tally.connected(entry.created.elapsed().unwrap_or_default());
                     let stream = entry.stream;
                     tracing::info!(camera = %entry.camera, %stream, %viewer, "viewer connected");
                     self.ingest.request_keyframe(stream);
@@ -162,6 +164,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
     }
 
+    /// Counts accepted viewers of a stream.
+    pub(super) fn viewer_count(&self, stream: StreamId) -> usize {
+        self.viewers.values().filter(|viewer| viewer.accepted && viewer.stream == stream).count()
+    }
+
     /// Counts all viewers of a stream, those that are being accepted included.
     fn viewers_of(&self, stream: StreamId) -> usize {
         self.viewers.values().filter(|viewer| viewer.stream == stream).count()
@@ -170,6 +177,10 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn forget_viewer(&mut self, viewer: ViewerId, reason: CloseReason) -> bool {
         let Some(entry) = self.viewers.remove(&viewer) else { return false };
         tracing::info!(camera = %entry.camera, stream = %entry.stream, %viewer, ?reason, "viewer gone");
+        if entry.accepted {
+            self.tally.ended(&reason);
+        }
+        self.observer.touch(entry.camera);
         if let Some(closed) = entry.closed {
             drop(closed.send(reason));
         }
