@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use super::needs::{self, Need};
 use super::*;
-use crate::access::{Access, ApiKey, TokenSettings, keys};
+use crate::access::{Access, ApiKey, Role, TokenSettings, keys};
 use crate::base::AllowedOrigins;
 use crate::control::testing::{CAMERA, OTHER_CAMERA, Rig};
 
@@ -60,8 +60,6 @@ fn nobody(need: Need, _own: bool) -> StatusCode {
     if need == Need::Nothing { IN } else { WHO }
 }
 
-use crate::access::Role;
-
 impl Site {
     fn new() -> Self {
         let kinds: [(&str, String, fn(Need, bool) -> StatusCode); 6] = [
@@ -108,7 +106,9 @@ impl Site {
             }
         }
         let (parts, body) = answer.unwrap().into_parts();
-        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        // Events never end, and files are of no interest here.
+        let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+        let bytes = if is_json { to_bytes(body, 1 << 20).await.unwrap() } else { Default::default() };
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
