@@ -27,10 +27,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mqtt", &["base", "telemetry", "control"]),
     ("http", &["base", "telemetry", "access", "control"]),
     ("signaling", &["base", "telemetry", "access", "control"]),
+    ("webhook", &["base", "telemetry", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
     // Topics and keys are checked where the rest of the configuration is.
-    ("config", &["base", "telemetry", "access", "mqtt"]),
+    ("config", &["base", "telemetry", "access", "mqtt", "webhook"]),
     (
         "app",
         &[
@@ -46,6 +47,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mqtt",
             "http",
             "signaling",
+            "webhook",
             "sim",
             "config",
         ],
@@ -57,11 +59,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Crates and the only folders that may name them.
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
-    (&["axum", "axum_server", "hyper_util", "tower"], &["http", "signaling"]),
+    (&["axum", "axum_server", "tower"], &["http", "signaling"]),
     (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
     (&["prometheus"], &["telemetry"]),
+    (&["hyper", "hyper_rustls", "http_body_util"], &["webhook"]),
+    (&["hyper_util"], &["http", "webhook"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.

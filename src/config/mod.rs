@@ -15,8 +15,8 @@ pub(crate) use load::STATE_DIRECTORY;
 pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
 pub use setting::{LocalNetworks, PortRange, Secret, StorePlace};
 pub use tree::{
-    ApiConfig, AuthConfig, CameraConfig, Config, LimitConfig, ListenConfig, LogSection, MediaConfig, MqttConfig,
-    NetworkConfig, RembPolicy, SignalingConfig, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
+    ApiConfig, AuthConfig, CameraConfig, Config, EventConfig, LimitConfig, ListenConfig, LogSection, MediaConfig,
+    MqttConfig, NetworkConfig, RembPolicy, SignalingConfig, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]
