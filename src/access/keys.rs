@@ -60,7 +60,9 @@ impl FromStr for ApiKey {
         let hash = from_hex(hash).ok_or_else(|| wrong("sha256 must be the 64 hex digits that hash-key prints"))?;
         let until = match parts.next().map(str::trim) {
             None | Some("") => None,
-            Some(time) => Some(parse_time(time).ok_or_else(|| wrong("expiry must be a time like 2027-01-31T00:00:00Z"))?),
+            Some(time) => {
+                Some(parse_time(time).ok_or_else(|| wrong("expiry must be a time like 2027-01-31T00:00:00Z"))?)
+            }
         };
         Ok(Self { hash, grant: Grant::new(name, role, cameras, until) })
     }

@@ -319,9 +319,15 @@ fn a_credential_is_found_in_header_query_or_cookie() {
 #[test]
 fn patterns_fit_as_stars_do_in_file_names() {
     let scope = |patterns: &[&str]| CameraScope::new(patterns.iter().copied()).unwrap();
-    for (pattern, fits) in
-        [("*", true), (CAMERA, true), ("56*", true), ("*BF", true), ("56*AE*BF", true), ("*56", false), ("56*57*", false)]
-    {
+    for (pattern, fits) in [
+        ("*", true),
+        (CAMERA, true),
+        ("56*", true),
+        ("*BF", true),
+        ("56*AE*BF", true),
+        ("*56", false),
+        ("56*57*", false),
+    ] {
         assert_eq!(scope(&[pattern]).contains(&camera(CAMERA)), fits, "{pattern}");
     }
     // What would take for ever with backtracking.
@@ -353,7 +359,8 @@ fn a_client_may_ask_in_bursts_and_at_a_rate_and_memory_is_bounded() {
 #[test]
 fn only_trusted_proxies_say_who_their_client_is() {
     let limits = ClientLimits::new(1, "10.0.0.0/8, fd00::/8".parse().unwrap());
-    let client = |peer: &str, headers: &[&str]| limits.client(peer.parse().unwrap(), headers.iter().copied()).to_string();
+    let client =
+        |peer: &str, headers: &[&str]| limits.client(peer.parse().unwrap(), headers.iter().copied()).to_string();
     assert_eq!(client("203.0.113.9", &["192.0.2.1"]), "203.0.113.9", "forged");
     assert_eq!(client("10.1.1.1", &["192.0.2.1"]), "192.0.2.1");
     assert_eq!(client("10.1.1.1", &["127.0.0.1, 192.0.2.1, 10.2.2.2"]), "192.0.2.1", "what the client itself wrote");

@@ -169,12 +169,7 @@ impl Service {
             ..api_settings(config, &addresses)
         };
         let connections = Connections::new(connection_limits(config));
-        let signaling = signaling::router(
-            control.clone(),
-            signaling_settings(&api),
-            signaling_counters,
-            edges.clone(),
-        );
+        let signaling = signaling::router(control.clone(), signaling_settings(&api), signaling_counters, edges.clone());
         let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
         let servers = [
             // Scripts know the API as plain HTTP; pages that came by HTTPS may not call that.

@@ -196,7 +196,8 @@ fn access_control_is_never_on_with_nobody_to_let_in_or_with_a_weak_secret() {
     assert!(wrong[0].contains("auth.api_keys") && !wrong[0].contains("hck_secret"), "{wrong:?}");
     let (folder, _) = file("");
     let set = folder.path().join("set.json");
-    for (text, why) in [(None, "No such file"), (Some("{}"), "is no key set"), (Some(r#"{"keys":[]}"#), "holds no key")] {
+    for (text, why) in [(None, "No such file"), (Some("{}"), "is no key set"), (Some(r#"{"keys":[]}"#), "holds no key")]
+    {
         if let Some(text) = text {
             std::fs::write(&set, text).unwrap();
         }
@@ -264,7 +265,8 @@ fn secrets_are_never_shown() {
         ("TURN_SERVER_PASSWORD", "hunter2"),
         ("EMQX_PASSWORD", "hunter2"),
         ("JWT_SECRET_KEY", "hunter2-0123456789abcdef0123456789abcdef"),
-    ])).unwrap();
+    ]))
+    .unwrap();
     assert!(!loaded.to_toml().contains("hunter2"));
     assert!(!format!("{loaded:?}").contains("hunter2"));
     assert_eq!(loaded.config.viewers.turn_password.reveal(), Some("hunter2"));

@@ -54,7 +54,9 @@ impl Gate {
             Need::Nothing => Ok(()),
             Need::Page => grant.require(Role::View),
             Need::Role(role) => grant.require(role),
-            Need::AllCameras(role) => grant.require(role).and(if grant.sees_all() { Ok(()) } else { Err(Forbidden::AllCameras) }),
+            Need::AllCameras(role) => {
+                grant.require(role).and(if grant.sees_all() { Ok(()) } else { Err(Forbidden::AllCameras) })
+            }
             Need::Camera(role) => match (grant.require(role), camera(parts).await) {
                 (Ok(()), Some(camera)) => grant.require_camera(&camera),
                 // What is no camera's id is refused by the handler, whoever asks.
@@ -118,7 +120,11 @@ pub(super) fn unauthorized(denied: &Denied) -> Response {
     let challenge = match denied {
         Denied::Missing => "Bearer realm=\"honeycast\"".to_owned(),
         other => {
-            let text: String = other.to_string().chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c) || *c == ' ').collect();
+            let text: String = other
+                .to_string()
+                .chars()
+                .filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c) || *c == ' ')
+                .collect();
             format!("Bearer realm=\"honeycast\", error=\"invalid_token\", error_description=\"{text}\"")
         }
     };

@@ -14,10 +14,7 @@ use crate::base::time::iso8601;
 use crate::control::registry::ActivityEvent;
 use crate::control::{CameraInfo, InvalidLabel, LabelChange};
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    Extension(grant): Extension<Grant>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
     let cameras = api.control.cameras().await?;
     let cameras: Vec<Value> = cameras.iter().filter(|info| grant.sees(&info.camera_id)).map(summary).collect();
     Ok(Json(json!({ "count": cameras.len(), "cameras": cameras })))

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::{Extension, Json};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
@@ -30,10 +30,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// After this many milliseconds browsers ask again.
 const RETRY_MS: u32 = 2_000;
 
-pub(super) async fn of_all(
-    State(api): State<Api>,
-    Extension(grant): Extension<Grant>,
-) -> Result<Response, ApiError> {
+pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Response, ApiError> {
     Ok(stream(api.control.events(None).await?, grant))
 }
 

@@ -78,8 +78,7 @@ fn view(grant: &Grant, needed: bool) -> Value {
 fn cookie(value: &str, lifetime: Duration, headers: &HeaderMap) -> HeaderValue {
     let secure = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
     let secure = if secure { "; Secure" } else { "" };
-    let text =
-        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", lifetime.as_secs());
+    let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", lifetime.as_secs());
     let mut value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("honeycast_session=; Max-Age=0"));
     value.set_sensitive(true);
     value

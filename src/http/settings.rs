@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Certificates;
-use crate::access::{Access, ClientLimits};
 use super::requests::RequestCounters;
+use crate::access::{Access, ClientLimits};
 use crate::base::AllowedOrigins;
 use crate::telemetry::metrics::Collect;
 

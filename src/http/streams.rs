@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use axum::{Extension, Json};
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -17,10 +17,7 @@ use crate::base::CameraId;
 use crate::base::id::InvalidCameraId;
 use crate::control::StartOptions;
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    Extension(grant): Extension<Grant>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
     let mut streams = api.control.streams().await?;
     streams.retain(|stream| grant.sees(&stream.camera_id));
     let streams: Vec<Value> = streams.iter().map(views::stream_summary).collect();

@@ -9,10 +9,7 @@ use super::error::ApiError;
 use super::{Api, streams, views};
 use crate::access::Grant;
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    Extension(grant): Extension<Grant>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
     let mut viewers = api.control.viewers(None).await?;
     viewers.retain(|viewer| grant.sees(&viewer.camera_id));
     let viewers = views::viewers(&viewers);

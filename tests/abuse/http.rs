@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::support::service::Service;
 use crate::support::PATIENCE;
+use crate::support::service::Service;
 use crate::{Audience, within};
 
 const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
@@ -38,7 +38,8 @@ async fn flood(api: SocketAddr, signaling: SocketAddr) {
     for n in 0..CONNECTIONS {
         let from: IpAddr = [127, 66, 0, 1 + (n % 2) as u8].into();
         let port = if n % 2 == 0 { api } else { signaling };
-        clients.spawn(async move { ("header", hold(from, port, "GET / HTTP/1.1\r\nhost: x\r\nx-slow: y".into()).await) });
+        clients
+            .spawn(async move { ("header", hold(from, port, "GET / HTTP/1.1\r\nhost: x\r\nx-slow: y".into()).await) });
         clients.spawn(async move { ("body", hold(from, api, format!("{START}content-length: 1000\r\n\r\n{{")).await) });
         clients.spawn(async move { ("idle", hold(from, port, String::new()).await) });
     }
@@ -131,7 +132,12 @@ fn requests_beyond_the_limits_are_refused_with_status_and_reason() {
         ("deep", post(&length(deep.len()), &deep), 400, "bad_request"),
         ("not UTF-8", post(&length(4), b"{\"\xff\""), 400, "bad_request"),
         ("wrong type", post(&length(21), b"{\"max_bandwidth\":\"x\"}"), 400, "bad_request"),
-        ("traversal", b"GET /static/../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), 404, "not_found"),
+        (
+            "traversal",
+            b"GET /static/../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+            404,
+            "not_found",
+        ),
         (
             "encoded traversal",
             b"GET /static/..%2f..%2fCargo.toml HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
@@ -151,7 +157,9 @@ fn requests_beyond_the_limits_are_refused_with_status_and_reason() {
     }
     let long = format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(40_000));
     let many = format!("GET /health HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(2_000));
-    for (request, expected) in [(long, 431), (many, 431), ("nonsense\r\n\r\n".into(), 400), ("GET / HTTP/9\r\n\r\n".into(), 400)] {
+    for (request, expected) in
+        [(long, 431), (many, 431), ("nonsense\r\n\r\n".into(), 400), ("GET / HTTP/9\r\n\r\n".into(), 400)]
+    {
         assert_eq!(send(&service, request.as_bytes()).0, expected);
     }
     // After all of it a start is refused for its own reasons only.
