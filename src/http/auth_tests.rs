@@ -27,8 +27,11 @@ struct Site {
 struct Person {
     name: &'static str,
     key: String,
-    may: fn(Need, bool) -> StatusCode,
+    may: Judge,
 }
+
+/// What is expected for a need, on the own camera or another.
+type Judge = fn(Need, bool) -> StatusCode;
 
 /// Stands for whatever the handler answers.
 const IN: StatusCode = StatusCode::OK;
@@ -62,7 +65,7 @@ fn nobody(need: Need, _own: bool) -> StatusCode {
 
 impl Site {
     fn new() -> Self {
-        let kinds: [(&str, String, fn(Need, bool) -> StatusCode); 6] = [
+        let kinds: [(&str, String, Judge); 6] = [
             ("admin", "admin:*".into(), |need, _| up_to(Role::Admin, need)),
             ("control", "control:*".into(), |need, _| up_to(Role::Control, need)),
             ("view", "view:*".into(), |need, _| up_to(Role::View, need)),

@@ -115,7 +115,7 @@ fn requests_beyond_the_limits_are_refused_with_status_and_reason() {
     let service = Service::start(&[]);
     let length = |n: usize| format!("content-length: {n}\r\n");
     let big = vec![b' '; 65 * 1024];
-    let chunk = [b"10400\r\n".as_slice(), &big[..0x10400 - 0], b"\r\n0\r\n\r\n"].concat();
+    let chunk = [b"10400\r\n".as_slice(), &big[..], b"\r\n0\r\n\r\n"].concat();
     let deep = [vec![b'['; 30_000], vec![b']'; 30_000]].concat();
     let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     for (what, request, expected, code) in [
