@@ -7,6 +7,9 @@
 #[path = "../viewer/page.rs"]
 #[allow(dead_code)]
 mod page;
+#[path = "../fleet/pictures.rs"]
+#[allow(dead_code)]
+mod pictures;
 #[path = "../fleet/site.rs"]
 #[allow(dead_code)]
 mod site;
