@@ -63,6 +63,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
+    (&["mp4_atom"], &["media"]),
     (&["prometheus"], &["telemetry"]),
     (&["hyper", "hyper_rustls", "http_body_util"], &["webhook"]),
     (&["hyper_util"], &["http", "webhook"]),

@@ -12,6 +12,7 @@ mod limits;
 mod log_filter;
 mod login;
 mod metrics;
+mod mp4;
 mod needs;
 mod requests;
 mod serve;
@@ -30,6 +31,8 @@ mod camera_tests;
 mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
+#[cfg(test)]
+mod mp4_tests;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +75,8 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/streams/{camera}/events", get(events::of_camera))
         .route("/events", get(events::of_all))
         .route("/streams/{camera}/start", post(streams::start))
+        .route("/streams/{camera}/keyframe.mp4", get(mp4::keyframe))
+        .route("/streams/{camera}/live.mp4", get(mp4::live))
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/sources", get(sources::list))
         .route("/viewers", get(viewers::list))

@@ -34,6 +34,8 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/streams/{camera}", Camera(View)),
     (Method::GET, "/streams/{camera}/history", Camera(View)),
     (Method::GET, "/streams/{camera}/events", Camera(View)),
+    (Method::GET, "/streams/{camera}/keyframe.mp4", Camera(View)),
+    (Method::GET, "/streams/{camera}/live.mp4", Camera(View)),
     (Method::GET, "/events", Any(View)),
     (Method::POST, "/streams/{camera}/start", Camera(Control)),
     (Method::POST, "/streams/{camera}/stop", Camera(Control)),
