@@ -31,6 +31,9 @@ use crate::control::Control;
 /// Longest message in bytes; an offer is below 20 KB.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
+/// Bytes read at a time. The library clears and keeps a buffer of this size for every page, 128 KiB unless told.
+const READ_BUFFER: usize = 4 << 10;
+
 /// Settings of the signaling port.
 #[derive(Debug, Clone, Default)]
 pub struct SignalingSettings {
@@ -87,7 +90,8 @@ async fn accept(
     let credential = credential::find(text(header::AUTHORIZATION), request.uri().query(), cookies, own_page);
     let granted = settings.access.grant(credential, SystemTime::now());
     // Pages are not told why a handshake was refused, but hear what is said on a socket.
-    upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async move |socket| {
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).read_buffer_size(READ_BUFFER);
+    upgrade.on_upgrade(async move |socket| {
         // Counted by the shutdown, so that the process waits until the page was told.
         let _ = shutdown.spawn(socket::run(socket, granted, control, counters, shutdown.clone())).await;
     })

@@ -165,11 +165,12 @@ impl<'a> Connection<'a> {
                     let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
                     let new = NewViewer { stream_id: stream, offer, replaces };
                     let added = self.control.add_viewer(camera, new).await.map_err(|error| error.to_string());
-                    let added = added.map(|viewer| {
+                    let added = added.map(|mut viewer| {
+                        // Taken, not copied: the viewer stays for hours.
                         let accepted = Accepted {
                             viewer_id: viewer.viewer_id.to_string(),
-                            answer: viewer.answer.clone(),
-                            candidates: viewer.candidates.clone(),
+                            answer: std::mem::take(&mut viewer.answer),
+                            candidates: std::mem::take(&mut viewer.candidates),
                         };
                         self.viewer = Some(viewer);
                         accepted

@@ -65,6 +65,11 @@ impl Service {
         Self { child, addresses, log: Some(log), _folder: folder }
     }
 
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn address(&self, name: &str) -> &str {
         self.addresses[name].as_str().unwrap()
     }
@@ -72,11 +77,6 @@ impl Service {
     /// A UDP port of the service.
     pub fn port(&self, name: &str) -> u16 {
         self.addresses[name].as_u64().unwrap().try_into().unwrap()
-    }
-
-    /// The process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// One request; the status code and the JSON body.
