@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use super::driver::{Driver, Shared};
 use super::port::{Drops, ViewerPort};
 use super::sessions::Sessions;
-use super::shard::{self, ShardInbox, ShardSink, SocketSink};
+use super::shard::{self, Command, ShardInbox, ShardSink, SocketSink};
+use super::tap::{self, FrameTap};
 use super::tcp;
 use super::tcp_connections::Connections;
 use crate::base::udp::RunSender;
@@ -105,6 +106,8 @@ pub enum CloseReason {
     StreamStopped,
     /// Honeycast shuts down.
     Shutdown,
+    /// The time is over for which the viewer was let in.
+    AccessEnded,
     /// No ICE and DTLS within `VIEWER_CONNECT_TIMEOUT`.
     ConnectTimeout,
     /// No authenticated ICE check for 30 s (RFC 7675).
@@ -251,6 +254,17 @@ impl EgressHandle {
     pub fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.shared.lock().close_stream(stream, &reason, Instant::now());
         self.shared.wake.notify_one();
+    }
+
+    /// The frames of a stream as they are, from the running group of pictures on. Of a stream that is not open
+    /// there are none.
+    pub fn tap(&self, stream: StreamId) -> FrameTap {
+        let (tap, reader) = tap::tap();
+        // Every shard has every frame. A queue that is full drops the tap, and its reader sees the end.
+        if let Some(shard) = self.shards.first() {
+            let _ = shard.command(Command::Tap(stream, tap));
+        }
+        reader
     }
 
     /// Accepts a viewer: parses the offer and makes the answer.
