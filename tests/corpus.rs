@@ -8,12 +8,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "../fuzz/bodies/conversation.rs"]
+mod conversation;
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
 #[path = "../fuzz/bodies/h264.rs"]
 mod h264;
 #[path = "../fuzz/bodies/latch.rs"]
 mod latch;
+#[path = "../fuzz/bodies/mp4.rs"]
+mod mp4;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
@@ -86,6 +90,11 @@ fn video_packets() {
 }
 
 #[test]
+fn mp4_fragments() {
+    replay("mp4", mp4::run);
+}
+
+#[test]
 fn sdp_offers() {
     replay("offer", offer::run);
 }
@@ -123,6 +132,11 @@ fn signaling_messages() {
 #[test]
 fn ice_fragments() {
     replay("sdpfrag", sdpfrag::run);
+}
+
+#[test]
+fn signaling_conversations() {
+    replay("conversation", conversation::run);
 }
 
 #[test]

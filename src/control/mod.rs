@@ -9,6 +9,7 @@ pub mod history;
 pub mod info;
 pub mod keepalive;
 pub mod label;
+pub mod live;
 pub mod media_io;
 pub mod picture;
 pub mod play;
@@ -38,6 +39,7 @@ pub use handle::{
 pub use history::{Aspect, Change, Point};
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
+pub use live::LiveFrames;
 pub use picture::{PictureCode, PictureStatus};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
@@ -45,5 +47,6 @@ pub use settings::{BrokerStatus, Settings};
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{Candidate, CloseReason, Drops, IceRestart, RestartError, ViewerAnswer, ViewerStats};
 pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
-pub use crate::media::doctor::CodecReport;
+pub use crate::media::doctor::{CodecReport, sound_advice};
+pub use crate::media::mp4::{Head as Mp4Head, Mp4Writer, Piece as Mp4Piece};
 pub use crate::media::reorder::ReorderCounters;

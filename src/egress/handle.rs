@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use super::driver::{Driver, Shared};
 use super::port::{Drops, ViewerPort};
 use super::sessions::Sessions;
-use super::shard::{self, ShardInbox, ShardSink, SocketSink};
+use super::shard::{self, Command, ShardInbox, ShardSink, SocketSink};
+use super::tap::{self, FrameTap};
 use super::tcp;
 use super::tcp_connections::Connections;
 use crate::base::udp::RunSender;
 use crate::base::{Shutdown, StreamId, ViewerId};
-use crate::media::FrameSink;
+use crate::media::{Codec, FrameSink};
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// Datagrams of all TCP connections that wait for the driver; their connections wait when it is full.
@@ -32,6 +33,8 @@ pub struct AddViewer {
     pub offer: String,
     /// `profile-level-id` of the camera's real SPS where it is known.
     pub profile_level_id: Option<String>,
+    /// What the camera's sound is, where that is known.
+    pub audio: Option<Codec>,
 }
 
 /// A host candidate in the form browsers take (`RTCIceCandidateInit`).
@@ -103,6 +106,8 @@ pub enum CloseReason {
     StreamStopped,
     /// Honeycast shuts down.
     Shutdown,
+    /// The time is over for which the viewer was let in.
+    AccessEnded,
     /// No ICE and DTLS within `VIEWER_CONNECT_TIMEOUT`.
     ConnectTimeout,
     /// No authenticated ICE check for 30 s (RFC 7675).
@@ -167,6 +172,10 @@ pub struct ViewerStats {
     pub rtt_ms: Option<f64>,
     /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
     pub remb: Option<u64>,
+    /// The sound that it takes, the preferred one first; empty without sound.
+    pub audio_codecs: Vec<Codec>,
+    /// Sound packets that it did not get because its offer has no such codec.
+    pub audio_unplayable: u64,
 }
 
 /// Settings of the egress.
@@ -245,6 +254,17 @@ impl EgressHandle {
     pub fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.shared.lock().close_stream(stream, &reason, Instant::now());
         self.shared.wake.notify_one();
+    }
+
+    /// The frames of a stream as they are, from the running group of pictures on. Of a stream that is not open
+    /// there are none.
+    pub fn tap(&self, stream: StreamId) -> FrameTap {
+        let (tap, reader) = tap::tap();
+        // Every shard has every frame. A queue that is full drops the tap, and its reader sees the end.
+        if let Some(shard) = self.shards.first() {
+            let _ = shard.command(Command::Tap(stream, tap));
+        }
+        reader
     }
 
     /// Accepts a viewer: parses the offer and makes the answer.

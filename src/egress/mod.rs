@@ -11,6 +11,7 @@ mod limits;
 mod port;
 mod sessions;
 mod shard;
+mod tap;
 mod tcp;
 mod tcp_connections;
 pub mod tcp_frames;
@@ -21,4 +22,5 @@ pub use handle::{
     ViewerAnswer, ViewerError, ViewerStats,
 };
 pub use port::{Drops, PortOptions, ViewerPort};
+pub use tap::FrameTap;
 pub use tcp_connections::TcpCounters;

@@ -16,10 +16,10 @@ use super::limits::ViewerLimits;
 use super::shard::Command;
 use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
-use crate::media::Ssrc;
+use crate::media::{Codec, Ssrc};
 use crate::webrtc::{
-    Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, Session, SessionConfig,
-    SessionCounters, request_ufrag,
+    Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, RunningCodecs, Session,
+    SessionConfig, SessionCounters, request_ufrag,
 };
 
 /// Middle 32 bits of NTP time count 1/65,536 s.
@@ -59,6 +59,7 @@ struct Entry {
     ufrags: Vec<String>,
     /// For the answers after the first.
     profile_level_id: Option<String>,
+    audio: Option<Codec>,
     stream: StreamId,
     shard: usize,
     counters: Arc<ViewerCounters>,
@@ -134,9 +135,9 @@ impl Sessions {
         if !self.streams.contains(&add.stream) {
             return Err(ViewerError::NoStream);
         }
-        let profile = add.profile_level_id.as_deref();
+        let running = RunningCodecs { profile_level_id: add.profile_level_id.as_deref(), audio: add.audio };
         let (session, answer) =
-            Session::accept(offer, &self.config, profile, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
+            Session::accept(offer, &self.config, running, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
         let shard = (0..self.load.len()).min_by_key(|shard| self.load[*shard]).unwrap_or(0);
         self.load[shard] += 1;
         self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
@@ -144,6 +145,7 @@ impl Sessions {
             ufrags: vec![session.local_ufrag().to_owned()],
             session,
             profile_level_id: add.profile_level_id.clone(),
+            audio: add.audio,
             stream: add.stream,
             shard,
             counters: Arc::default(),
@@ -160,7 +162,8 @@ impl Sessions {
     /// Takes the next offer of a running session.
     pub(super) fn restart(&mut self, viewer: ViewerId, offer: &ParsedOffer) -> Result<ViewerAnswer, RestartError> {
         let entry = self.entries.get_mut(&viewer).ok_or(RestartError::NoViewer)?;
-        let answer = entry.session.reoffer(offer, &self.config, entry.profile_level_id.as_deref());
+        let running = RunningCodecs { profile_level_id: entry.profile_level_id.as_deref(), audio: entry.audio };
+        let answer = entry.session.reoffer(offer, &self.config, running);
         let answer = answer.map_err(|error| match error {
             ReofferError::Offer(error) => RestartError::Offer(error.to_string()),
             other => RestartError::NotARestart(other.to_string()),
@@ -238,6 +241,7 @@ impl Sessions {
 
     pub(super) fn stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
+        let audio = entry.session.tracks().audio.iter().flat_map(|track| &track.formats);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Some(ViewerStats {
             remote: entry.path.map(|path| path.remote.address),
@@ -245,6 +249,8 @@ impl Sessions {
             packets: count(&entry.counters.packets),
             bytes: count(&entry.counters.bytes),
             retransmissions: count(&entry.counters.retransmissions),
+            audio_codecs: audio.map(|format| format.codec).collect(),
+            audio_unplayable: count(&entry.counters.audio_unplayable),
             ..entry.stats.clone()
         })
     }

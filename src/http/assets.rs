@@ -38,6 +38,10 @@ pub(super) async fn start_page() -> Result<Response, ApiError> {
     asset("index.html")
 }
 
+pub(super) async fn login_page() -> Result<Response, ApiError> {
+    asset("login.html")
+}
+
 async fn file(path: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
     // A path that is not UTF-8 names nothing either.
     asset(&path.map(|Path(path)| path).unwrap_or_default())

@@ -24,12 +24,11 @@ use crate::base::{StreamId, Timers};
 use crate::media::latch::{Arrival, Clue, Entrance, Expect, Latch, Latched, Refusal, RtcpClue, RtpClue, Slot};
 use crate::media::rtcp::blocks;
 use crate::media::rtp::{DatagramKind, RtpPacket, classify};
-use crate::media::{MediaKind, Ssrc};
+use crate::media::{Codec, MediaKind, Ssrc};
 use crate::webrtc::feedback::FeedbackSettings;
 
 /// Payload types of the SDP in `play` (contract §3).
-const VIDEO_PAYLOAD_TYPE: u8 = 103;
-const OPUS_PAYLOAD_TYPE: u8 = 96;
+const PAYLOAD_TYPES: [(u8, Codec); 3] = [(103, Codec::H264), (96, Codec::Opus), (0, Codec::Pcmu)];
 const CNAME: &str = "honeycast";
 
 /// The port of ours that a datagram arrived at.
@@ -60,6 +59,8 @@ pub(super) struct Intake {
     pool: PortPool,
     /// Opens that wait until their stream can be told from the others, in order.
     opening: VecDeque<Opening>,
+    /// Streams that nothing is expected for at present.
+    parked: HashMap<StreamId, Expect>,
     next_admission: Option<Instant>,
     timers: Timers<StreamId>,
     drops: Arc<DropCounters>,
@@ -79,6 +80,7 @@ impl Intake {
             streams: HashMap::new(),
             pool: PortPool::new(pool),
             opening: VecDeque::new(),
+            parked: HashMap::new(),
             next_admission: None,
             timers: Timers::default(),
             drops: Arc::default(),
@@ -97,9 +99,8 @@ impl Intake {
         self.refusals.list(now, wall)
     }
 
-    fn begin(&mut self, open: OpenStream, entrance: Entrance, now: Instant) {
+    fn begin(&mut self, open: OpenStream, expect: Expect, now: Instant) {
         let settings = FeedbackSettings { ssrc: self.ssrc, cname: CNAME.to_owned(), bitrate_range: open.bitrate_range };
-        let expect = expectation(&open, entrance);
         let stream = Stream::new(settings, self.feedback_enabled, open.sink, now);
         self.latch.open(open.stream, expect, now);
         self.streams.insert(open.stream, stream);
@@ -118,14 +119,24 @@ impl Intake {
             self.pool.release(index, now);
         }
         self.latch.close(stream, now);
+        self.parked.remove(&stream);
         self.streams.remove(&stream);
         self.timers.set(stream, None);
     }
 
     pub(super) fn expect(&mut self, stream: StreamId, ip: IpAddr, now: Instant) {
         self.latch.expect(stream, ip, now);
+        if let Some(parked) = self.parked.get_mut(&stream) {
+            parked.announced = Some(ip);
+        }
         for opening in self.opening.iter_mut().filter(|opening| opening.id() == stream) {
             opening.expect(ip);
+        }
+    }
+
+    pub(super) fn camera_restarted(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.interrupted();
         }
     }
 
@@ -179,11 +190,9 @@ impl Intake {
 
     fn on_rtp(&mut self, source: SocketAddr, door: Door, datagram: Bytes, now: Instant) -> Result<(), Dropped> {
         let packet = RtpPacket::parse(datagram).map_err(|_| (DropReason::MalformedRtp, None))?;
-        let kind = match packet.payload_type() {
-            VIDEO_PAYLOAD_TYPE => MediaKind::Video,
-            OPUS_PAYLOAD_TYPE => MediaKind::Audio,
-            _ => return Err((DropReason::PayloadType, None)),
-        };
+        let codec = PAYLOAD_TYPES.iter().find(|(number, _)| *number == packet.payload_type()).map(|(_, codec)| *codec);
+        let codec = codec.ok_or((DropReason::PayloadType, None))?;
+        let kind = codec.kind();
         let clue = Clue::Rtp(RtpClue { ssrc: packet.ssrc(), timestamp: packet.timestamp() });
         let arrival = Arrival { source, entrance: door.entrance, slot: kind.into(), clue };
         let Latched { stream: id, new, waited } = self.latched(&arrival, door, now)?;
@@ -192,7 +201,7 @@ impl Intake {
                 // The keyframe that it began with was among the packets dropped meanwhile.
                 stream.request_keyframe(now);
             }
-            let placed = stream.on_rtp(kind, &packet, new, now);
+            let placed = stream.on_rtp(codec, &packet, new, now);
             if new && kind == MediaKind::Video && placed.is_ok() {
                 self.events.push_back(IngestEvent::MediaStarted { stream: id, source });
             }
@@ -235,6 +244,7 @@ impl Intake {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.handle_timeout(now);
                 self.after(id, now);
+                self.settle_dispute(id, now);
             }
         }
         if self.next_admission.is_some_and(|at| at <= now) {
@@ -253,7 +263,8 @@ impl Intake {
 
     /// Figures of a stream; `wall` is the system time at `now`.
     pub(super) fn stats(&mut self, id: StreamId, now: Instant, wall: SystemTime) -> Option<IngestStats> {
-        let figures = self.streams.get_mut(&id)?.figures(now);
+        let stream = self.streams.get_mut(&id)?;
+        let (figures, refused) = (stream.figures(now), stream.refused);
         let wall_time = |at: Instant| wall.checked_sub(now.saturating_duration_since(at));
         Some(IngestStats {
             video: figures.video,
@@ -272,6 +283,7 @@ impl Intake {
             profile_level_id: figures.profile_level_id,
             codec: figures.codec,
             reordering: figures.reordering,
+            ambiguous_packets: refused + self.latch.disputed(id),
         })
     }
 
@@ -315,3 +327,5 @@ fn expectation(open: &OpenStream, entrance: Entrance) -> Expect {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

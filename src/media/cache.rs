@@ -5,22 +5,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::{Frame, FramePacket};
-use super::id::{ExtSeq, RtpTime};
+use super::id::ExtSeq;
 
-/// The newest packets of a track, found by sequence number.
+/// Nobody asks for a packet again after this time; slow cameras would fill a ring with a minute of it.
+const MAX_RING_AGE: Duration = Duration::from_secs(5);
+
+/// The newest packets of a track, found by sequence number: so many, and those of the last 5 s.
 #[derive(Debug)]
 pub struct PacketRing {
     slots: Vec<Option<(Arc<Frame>, u8)>>,
+    /// What is older has been forgotten.
+    oldest: Option<u64>,
 }
 
 impl PacketRing {
     /// A ring for `capacity` packets, at least 1.
     pub fn new(capacity: usize) -> Self {
-        Self { slots: vec![None; capacity.max(1)] }
+        Self { slots: vec![None; capacity.max(1)], oldest: None }
     }
 
-    /// Remembers the packets of a frame, each in the place of one that is `capacity` older.
+    /// Remembers the packets of a frame, each in the place of one that is `capacity` older, and forgets what is
+    /// too old.
     pub fn insert(&mut self, frame: &Arc<Frame>) {
+        self.forget_before(frame);
         for (index, packet) in frame.packets.iter().enumerate() {
             let slot = self.slot(packet.seq);
             // A frame holds at most 32 packets.
@@ -28,11 +35,27 @@ impl PacketRing {
         }
     }
 
-    /// The packet with this number and its timestamp, if it is still remembered.
-    pub fn get(&self, seq: ExtSeq) -> Option<(&FramePacket, RtpTime)> {
+    /// The packet with this number and its frame, if it is still remembered.
+    pub fn get(&self, seq: ExtSeq) -> Option<(&FramePacket, &Frame)> {
         let (frame, index) = self.slots[self.slot(seq)].as_ref()?;
         let packet = &frame.packets[usize::from(*index)];
-        (packet.seq == seq).then_some((packet, frame.time))
+        (packet.seq == seq).then_some((packet, &**frame))
+    }
+
+    fn forget_before(&mut self, frame: &Frame) {
+        let newest = frame.packets[0].seq.0;
+        // What a jump has left behind is passed over in one turn of the ring.
+        let mut oldest = self.oldest.unwrap_or(newest).max(newest.saturating_sub(self.slots.len() as u64));
+        while oldest < newest {
+            let slot = self.slot(ExtSeq(oldest));
+            let age = self.slots[slot].as_ref().map(|(kept, _)| frame.arrived.saturating_duration_since(kept.arrived));
+            if age.is_some_and(|age| age <= MAX_RING_AGE) {
+                break;
+            }
+            self.slots[slot] = None;
+            oldest += 1;
+        }
+        self.oldest = Some(oldest.min(newest));
     }
 
     fn slot(&self, seq: ExtSeq) -> usize {
@@ -104,7 +127,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::{ClockPoint, MediaKind};
+    use crate::media::{ClockPoint, Codec, RtpTime};
 
     fn frame(seq: u64, count: u64, starts_keyframe: bool, arrived: Instant) -> Arc<Frame> {
         let payload = Bytes::from_static(&[0; 100]);
@@ -112,12 +135,12 @@ mod tests {
             (seq..seq + count).map(|seq| FramePacket { seq: ExtSeq(seq), marker: false, payload: payload.clone() });
         let time = RtpTime(seq * 10);
         Arc::new(Frame {
-            kind: MediaKind::Video,
+            codec: Codec::H264,
             time,
             starts_keyframe,
             packets: packets.collect(),
             arrived,
-            clock: ClockPoint { at: arrived, rtp: time },
+            clock: ClockPoint { at: arrived, rtp: time, rate: 90_000 },
         })
     }
 
@@ -126,11 +149,28 @@ mod tests {
         let (mut ring, now) = (PacketRing::new(8), Instant::now());
         ring.insert(&frame(0, 4, true, now));
         ring.insert(&frame(4, 4, false, now));
-        assert_eq!(ring.get(ExtSeq(5)).unwrap().1, RtpTime(40));
+        assert_eq!(ring.get(ExtSeq(5)).unwrap().1.time, RtpTime(40));
         ring.insert(&frame(8, 2, false, now));
         assert!(ring.get(ExtSeq(0)).is_none());
         assert!(ring.get(ExtSeq(8)).is_some());
         assert!(ring.get(ExtSeq(100)).is_none());
+    }
+
+    #[test]
+    fn the_ring_forgets_what_nobody_asks_for_any_more() {
+        let (mut ring, now) = (PacketRing::new(64), Instant::now());
+        let kept = frame(0, 4, true, now);
+        ring.insert(&kept);
+        // A hole, and a late packet of it.
+        ring.insert(&frame(6, 2, false, now + Duration::from_secs(1)));
+        ring.insert(&frame(5, 1, false, now + Duration::from_secs(2)));
+        assert!(ring.get(ExtSeq(3)).is_some() && ring.get(ExtSeq(5)).is_some());
+        ring.insert(&frame(8, 2, false, now + MAX_RING_AGE + Duration::from_millis(1)));
+        assert!((0..4).all(|seq| ring.get(ExtSeq(seq)).is_none()));
+        assert_eq!(Arc::strong_count(&kept), 1);
+        assert!((5..10).all(|seq| ring.get(ExtSeq(seq)).is_some()));
+        ring.insert(&frame(1_000_000, 1, false, now + Duration::from_secs(60)));
+        assert!((0..10).all(|seq| ring.get(ExtSeq(seq)).is_none()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod framer;
 pub mod h264;
 pub mod id;
 pub mod latch;
+pub mod mp4;
 pub mod numbering;
 pub mod packetize;
 pub mod parameters;
@@ -22,6 +23,8 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod sps;
+#[cfg(test)]
+mod sync_tests;
 
-pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
+pub use frame::{ClockPoint, Codec, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};

@@ -7,7 +7,13 @@ use super::{Answer, Identity, LocalCandidate, ParsedOffer, Session, SessionConfi
 fn answer(offer: &str) -> (Session, Answer) {
     let candidates = vec![LocalCandidate::udp("192.0.2.10".parse().unwrap(), 8189)];
     let config = SessionConfig { identity: Identity::generate().unwrap(), candidates };
-    Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, Some("42e01f"), Instant::now()).unwrap()
+    Session::accept(
+        &ParsedOffer::parse(offer).unwrap(),
+        &config,
+        super::RunningCodecs { profile_level_id: Some("42e01f"), audio: None },
+        Instant::now(),
+    )
+    .unwrap()
 }
 
 /// The lines of each media section.

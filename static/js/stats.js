@@ -12,7 +12,10 @@ export const NO_STATS = Object.freeze({
   jitterMs: null,
   rttMs: null,
   codec: '',
+  audioCodec: '',
   audioPacketsReceived: 0,
+  audioSamplesReceived: 0,
+  audioSamplesConcealed: 0,
   totalAudioEnergy: 0,
 });
 
@@ -52,7 +55,10 @@ export class StatsReader {
       jitterMs: video.jitter === undefined ? null : video.jitter * 1000,
       rttMs: pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000,
       codec: codecName(report.get(video.codecId)),
+      audioCodec: codecName(report.get(audio.codecId)),
       audioPacketsReceived: audio.packetsReceived ?? 0,
+      audioSamplesReceived: audio.totalSamplesReceived ?? 0,
+      audioSamplesConcealed: audio.concealedSamples ?? 0,
       totalAudioEnergy: audio.totalAudioEnergy ?? 0,
     });
   }
@@ -68,13 +74,13 @@ export function describe(stats) {
     ['Packets lost', stats.packetsLost.toLocaleString('en')],
     ['Jitter', milliseconds(stats.jitterMs)],
     ['Round trip', milliseconds(stats.rttMs)],
-    ['Codec', stats.codec || '–'],
+    ['Codec', [stats.codec, stats.audioCodec].filter(Boolean).join(', ') || '–'],
   ];
 }
 
 function codecName(codec) {
   if (!codec) return '';
-  const name = codec.mimeType.replace(/^video\//, '');
+  const name = codec.mimeType.replace(/^(video|audio)\//, '');
   const profile = /profile-level-id=([0-9a-f]{6})/i.exec(codec.sdpFmtpLine ?? '');
   return profile ? `${name} ${profile[1]}` : name;
 }

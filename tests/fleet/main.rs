@@ -12,6 +12,8 @@ mod support;
 
 mod crowd;
 mod flood;
+mod lines;
+mod pictures;
 mod scenarios;
 mod site;
 mod viewer;

@@ -83,8 +83,7 @@ impl Site {
         let (status, started) = self.call("POST", &format!("/streams/{}/start", camera.id)).await;
         assert_eq!(status, 201, "{started}");
         let stream = started["stream_id"].as_str().unwrap().to_owned();
-        let signaling = self.service.address("signaling");
-        let watch = Viewer::watch(signaling, camera.id, &stream, Arc::clone(&camera.tally));
+        let watch = Viewer::watch(self.service().address("signaling"), camera.id, &stream, Arc::clone(&camera.tally));
         camera.viewer = Some(watch.await);
         camera.stream = Some(stream);
     }
@@ -99,6 +98,10 @@ impl Site {
     /// Where all viewers are served.
     pub(crate) fn viewer_port(&self) -> (Ipv4Addr, u16) {
         (Ipv4Addr::LOCALHOST, self.service.port("viewer_udp"))
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Stops it; the viewer goes as well.
@@ -169,7 +172,8 @@ impl Camera {
     /// Nobody else was seen or heard.
     pub(crate) fn was_alone(&self) {
         let tally = self.tally();
-        assert_eq!(tally.foreign, [], "{} showed others", self.id);
+        let (many, first) = (tally.foreign.len(), tally.foreign.iter().take(3).collect::<Vec<_>>());
+        assert_eq!(many, 0, "{} showed others, first {first:?}", self.id);
         assert_eq!(tally.undecryptable, 0, "{}", self.id);
     }
 

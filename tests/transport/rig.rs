@@ -8,7 +8,7 @@ use bytes::Bytes;
 use honeycast::base::{Shutdown, StreamId, ViewerId};
 use honeycast::egress::tcp_frames::{Deframer, frame};
 use honeycast::egress::{AddViewer, EgressEvent, EgressHandle, EgressSettings, PortOptions, ViewerPort};
-use honeycast::media::{ClockPoint, ExtSeq, Frame, FramePacket, FrameSink, MediaKind, RtpTime};
+use honeycast::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, FrameSink, RtpTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -64,19 +64,19 @@ impl Rig {
         let time = RtpTime(self.next * 90);
         let now = Instant::now();
         self.sink.push(Arc::new(Frame {
-            kind: MediaKind::Video,
+            codec: Codec::H264,
             time,
             starts_keyframe,
             packets: packets.collect(),
             arrived: now,
-            clock: ClockPoint { at: now, rtp: time },
+            clock: ClockPoint { at: now, rtp: time, rate: Codec::H264.clock_rate() },
         }));
     }
 
     /// A viewer that has its answer and no network yet.
     pub(crate) async fn viewer(&self) -> (ViewerId, Peer, Vec<Candidate>) {
         let (viewer, mut peer) = (ViewerId::random(), Peer::new());
-        let add = AddViewer { viewer, stream: self.stream, offer: peer.offer(), profile_level_id: None };
+        let add = AddViewer { viewer, stream: self.stream, offer: peer.offer(), profile_level_id: None, audio: None };
         let answer = self.egress.add_viewer(add).await.unwrap();
         let candidates = peer.answered(&answer.sdp);
         assert_eq!(answer.candidates.len(), candidates.len());

@@ -8,7 +8,6 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -16,12 +15,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use self::sessions::{Key, Session, Sessions};
 use super::error::ApiError;
 use super::sdpfrag::{self, Credentials, Fragment};
 use super::settings::IceServer;
 use super::streams::{camera_id, read_body};
+use crate::access::Grant;
 use crate::base::CameraId;
 use crate::control::{AddViewerError, Control, NewViewer, RestartError};
 
@@ -59,6 +60,7 @@ fn router(whep: Whep) -> Router {
 /// An offer comes, an answer goes, and the viewer lives from then on.
 async fn create(
     State(whep): State<Whep>,
+    Extension(grant): Extension<Grant>,
     camera: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -71,7 +73,10 @@ async fn create(
     let offer = String::from_utf8(body.into()).map_err(|_| refuse(ApiError::bad_request("The offer is not UTF-8")))?;
     let ufrags = sdpfrag::ufrags(&offer);
     let viewer = match whep.control.add_viewer(camera, NewViewer { stream_id: None, offer, replaces: None }).await {
-        Ok(viewer) => viewer,
+        Ok(mut viewer) => {
+            viewer.expire_at(grant.until());
+            viewer
+        }
         Err(error) => return Err(whep.refused(camera, error).await),
     };
     let answer = viewer.answer.clone();

@@ -9,7 +9,8 @@ use browser::{Habits, World};
 
 use super::ice::CONSENT_LIFETIME;
 use super::{
-    Answer, CloseCause, Feedback, IceCredentials, OfferError, ParsedOffer, ReofferError, SessionCounters, SrtpProfile,
+    Answer, CloseCause, Feedback, IceCredentials, OfferError, ParsedOffer, ReofferError, RunningCodecs,
+    SessionCounters, SrtpProfile,
 };
 use crate::media::rtcp::{ReportBlock, RtcpWriter};
 use crate::media::rtp::RtpHeader;
@@ -33,7 +34,7 @@ fn media_flows(world: &mut World) {
     let (sealer, _) = world.sealer.as_mut().unwrap();
     for seq in (0xfffd..0x1_0003).map(ExtSeq) {
         let header = RtpHeader {
-            payload_type: track.payload_type,
+            payload_type: track.formats[0].payload_type,
             marker: true,
             seq: seq.wire(),
             timestamp: 1,
@@ -275,7 +276,7 @@ fn restart(world: &mut World) {
     let offer = world.offer.replace("a=ice-ufrag:Gzmx", "a=ice-ufrag:Hnew");
     assert_ne!(offer, world.offer);
     let parsed = ParsedOffer::parse(&offer).unwrap();
-    world.answer = world.session.reoffer(&parsed, &world.config.clone(), Some("42e01f")).unwrap();
+    world.answer = world.session.reoffer(&parsed, &world.config.clone(), RunningCodecs::default()).unwrap();
     world.offer = offer;
 }
 
@@ -353,7 +354,7 @@ fn an_offer_of_another_peer_or_with_other_media_is_no_restart_and_changes_nothin
         (other_numbers, ReofferError::Changed("the media")),
     ] {
         let offer = ParsedOffer::parse(&offer.replace("a=ice-ufrag:Gzmx", "a=ice-ufrag:Hnew")).unwrap();
-        assert_eq!(world.session.reoffer(&offer, &world.config.clone(), Some("42e01f")), Err(expected));
+        assert_eq!(world.session.reoffer(&offer, &world.config.clone(), RunningCodecs::default()), Err(expected));
     }
     assert_eq!(world.session.local_ufrag(), ufrag);
 }
