@@ -43,7 +43,7 @@ const CASES: [Case; 7] = [
         name: "aiortc with a data channel",
         offer: include_str!("../../tests/data/offer-aiortc.sdp"),
         media: &[
-            "audio 8189 UDP/TLS/RTP/SAVPF 96",
+            "audio 8189 UDP/TLS/RTP/SAVPF 96 0",
             "video 8189 UDP/TLS/RTP/SAVPF 101 102",
             "application 0 UDP/DTLS/SCTP webrtc-datachannel",
         ],
@@ -53,7 +53,7 @@ const CASES: [Case; 7] = [
         name: "Firefox that would send, with a second picture and a data channel",
         offer: include_str!("../../tests/data/offer-firefox.sdp"),
         media: &[
-            "audio 8189 UDP/TLS/RTP/SAVPF 109",
+            "audio 8189 UDP/TLS/RTP/SAVPF 109 0",
             "video 8189 UDP/TLS/RTP/SAVPF 126 127",
             "video 0 UDP/TLS/RTP/SAVPF 120 124 121 125 126 127 97 98 105 106 103 104 99 100 123 122 119",
             "application 0 UDP/DTLS/SCTP webrtc-datachannel",
