@@ -178,7 +178,7 @@ export class CameraPage {
         [words.lastSeen, camera.last_seen && `${ago(camera.last_seen)} (${timeOf(camera.last_seen)})`],
         [words.battery, typeof camera.battery_percent === 'number' ? `${Math.round(camera.battery_percent)} %` : null],
         [words.signal, camera.signal], [words.temperature, typeof camera.temperature === 'number' ? `${camera.temperature} °C` : null],
-        [words.uptime, camera.uptime && duration(camera.uptime)],
+        [words.uptime, typeof camera.uptime === 'number' ? duration(camera.uptime) : null],
         [words.firmware, camera.software_version], [words.hardware, camera.hardware_version], [words.serial, camera.serial_number],
         [words.address, camera.ip], [words.mac, camera.mac],
         [words.plays, stream?.manager_stats?.plays],

@@ -8,6 +8,8 @@ const WIDTH = 600;
 const HEIGHT = 120;
 const TOP = 8;
 const HOUR_MS = 3_600_000;
+// A stream that has just begun is not shown as a dot at the end of an empty hour.
+const LEAST_MS = 300_000;
 // A point is missing after twice the interval, and a bit.
 const GAP_MS = 25_000;
 
@@ -38,7 +40,8 @@ export class Chart {
     const values = points.map((point) => ({ at: new Date(point.at).getTime(), value: get(point), iso: point.at }));
     const highest = Math.max(0, ...values.map((point) => point.value));
     const top = nice(Math.max(highest, least));
-    const x = (at) => WIDTH - ((end - at) / HOUR_MS) * WIDTH;
+    const span = Math.min(HOUR_MS, Math.max(LEAST_MS, end - (values[0]?.at ?? end)));
+    const x = (at) => WIDTH - ((end - at) / span) * WIDTH;
     const y = (value) => HEIGHT - 1 - (value / top) * (HEIGHT - TOP - 1);
     let path = '';
     let last = -Infinity;
@@ -56,7 +59,7 @@ export class Chart {
     const lowest = values.length ? Math.min(...values.map((point) => point.value)) : 0;
     this.#svg.setAttribute('aria-label', text.camera.chart(name, latest ? format(latest.value) : '–', format(lowest), format(highest)));
     const [from, to] = this.node.querySelectorAll('.times span');
-    setText(from, timeOf(new Date(end - HOUR_MS).toISOString()));
+    setText(from, timeOf(new Date(end - span).toISOString()));
     setText(to, timeOf(now));
   }
 

@@ -66,7 +66,8 @@ export class SystemPage {
       this.#parts.sources.replaceChildren(sources.length === 0 ? h('p', { class: 'quiet' }, words.sourcesNone)
         : h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': words.sources },
           h('table', {}, h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))), h('tbody', {}, sources.map(row)))));
-      this.#parts.dropped.replaceChildren(list(Object.entries(dropped).map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
+      const some = Object.entries(dropped).filter(([, count]) => count > 0);
+      this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
     } catch {
       // Said above, by the store.
     }

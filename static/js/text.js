@@ -141,6 +141,7 @@ export const text = {
     sourcesNone: 'Nobody.',
     source: { address: 'Address', reason: 'Reason', packets: 'Packets', last: 'Last heard', camera: 'Nearest camera' },
     dropped: 'Packets dropped',
+    droppedNone: 'None.',
   },
 
   viewer: {

@@ -125,8 +125,8 @@ export class Tile {
     this.node = h('li', { class: 'tile', 'data-camera': this.id },
       h('div', { class: 'screen' }, this.#picture.node, parts.why, parts.badge, parts.watch, parts.live),
       h('div', { class: 'foot' },
-        h('div', { class: 'foot-text' }, parts.name, parts.online, parts.numbers, parts.facts, parts.event),
-        h('div', { class: 'foot-tools' }, parts.toggle, parts.group, parts.move)));
+        parts.name, h('div', { class: 'foot-tools' }, parts.toggle, parts.group, parts.move),
+        h('div', { class: 'foot-text' }, parts.online, parts.numbers, parts.facts, parts.event)));
   }
 
   // Connects when there is something to see and somebody to see it; lets go otherwise.
@@ -152,13 +152,15 @@ export class Tile {
     setData(this.node, 'picture', shown);
     let badge = text.states[state];
     let why = '';
-    if (state !== 'live') why = sentence(this.camera.why_no_picture?.text);
+    // What is seen counts for more than what was last heard from the server.
+    if (shown === 'live' && state === 'silent') badge = text.states.live;
+    else if (state !== 'live') why = sentence(this.camera.why_no_picture?.text);
     else if (shown === 'live') badge = text.states.live;
     else if (shown === 'frozen') [badge, why] = [words.frozen(snapshot.frozenSeconds), snapshot.detail];
     else if (running) [badge, why] = [words.connecting, shown === 'connecting' ? '' : snapshot.detail];
     else badge = text.states.active;
     setText(parts.badge, badge);
-    setData(parts.badge, 'state', state === 'live' && running ? shown : state);
+    setData(parts.badge, 'state', running && (state === 'live' || shown === 'live') ? shown : state);
     setText(parts.why, why);
     parts.live.hidden = this.#mode === 'always' || this.#wanted || state !== 'live';
   }
