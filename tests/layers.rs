@@ -58,6 +58,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
+    (&["prometheus"], &["telemetry"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.

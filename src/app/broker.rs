@@ -14,6 +14,7 @@ use crate::control::{BrokerStatus, CameraCommand, CameraMessage};
 use crate::mqtt::{
     CameraLinkCounters, Link, LinkSettings, LinkStatus, Message, TlsSettings, TopicSettings, Topics, camera_link,
 };
+use crate::telemetry::metrics::Collect;
 
 /// The broker is asked this often whether it lives. A half-open connection shows within one and a half of it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -29,6 +30,7 @@ pub(super) struct Broker {
     embedded_stage: Shutdown,
     pub(super) embedded: Option<SocketAddr>,
     pub(super) status: watch::Receiver<BrokerStatus>,
+    counters: Arc<CameraLinkCounters>,
 }
 
 impl Broker {
@@ -46,9 +48,22 @@ impl Broker {
         let (link, inbound) = Link::start(settings, &stage).map_err(|error| StartError::Broker(error.to_string()))?;
         let status = forward_status(&link, &stage);
         let counters = Arc::new(CameraLinkCounters::default());
-        stage.spawn(camera_link::run(link.clone(), topics, commands, inbound, messages, stage.clone(), counters));
+        stage.spawn(camera_link::run(
+            link.clone(),
+            topics,
+            commands,
+            inbound,
+            messages,
+            stage.clone(),
+            counters.clone(),
+        ));
         let service_topic = mqtt.topics.service.clone();
-        Ok(Self { link, service_topic, stage, embedded_stage, embedded, status })
+        Ok(Self { link, service_topic, stage, embedded_stage, embedded, status, counters })
+    }
+
+    /// What crossed the link, for metrics.
+    pub(super) fn metrics(&self) -> [Arc<dyn Collect>; 2] {
+        [Arc::new(self.link.clone()), self.counters.clone()]
     }
 
     /// Says goodbye and ends the link, then the embedded broker.

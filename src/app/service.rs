@@ -16,9 +16,10 @@ use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, PageSettings, Transport};
+use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
+use crate::telemetry::metrics::Collect;
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
 /// sender, or makes it wait.
@@ -146,12 +147,15 @@ impl Service {
 
         let edges = Shutdown::new();
         let (failed, failures) = mpsc::channel(4);
-        let api = api_settings(config, &addresses);
+        let signaling_counters = Arc::new(signaling::Counters::default());
+        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
+        metrics.extend(broker.metrics());
+        let api = api_settings(config, &addresses, MetricsSources(metrics));
         let allowed_origins = api.allowed_origins.clone();
         let signaling = signaling::router(
             control.clone(),
             SignalingSettings { allowed_origins },
-            Arc::new(signaling::Counters::default()),
+            signaling_counters,
             edges.clone(),
         );
         let transport = |make: fn(_) -> Transport| listeners.tls.clone().map_or(Transport::Plain, make);
@@ -302,7 +306,7 @@ fn control_settings(config: &Config) -> Settings {
     }
 }
 
-fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
+fn api_settings(config: &Config, addresses: &Addresses, metrics: MetricsSources) -> ApiSettings {
     let origins = &config.api.allowed_origins;
     ApiSettings {
         allowed_origins: match origins.is_empty() {
@@ -315,6 +319,8 @@ fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
             signaling_secure: addresses.tls,
             ice_servers: ice_servers(&config.viewers),
         },
+        metrics,
+        requests: Arc::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Control`]: the one handle that all edges use.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -11,8 +12,10 @@ use super::history::{Change, Point};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
 use super::session::State;
+use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::{Candidate, CloseReason};
+use crate::telemetry::metrics::Collect;
 
 /// Every call answers within this time, whatever hangs below (contract §5: 10 s).
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(9_500);
@@ -26,6 +29,7 @@ pub(super) const REQUEST_QUEUE: usize = 256;
 pub struct Control {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) start_on_demand: bool,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// Who wants to watch.
@@ -288,7 +292,8 @@ impl Control {
             }
             self.ask(|reply| Request::AddViewer { camera, viewer, reply }).await?
         };
-        tokio::time::timeout(ANSWER_WITHIN, added).await.unwrap_or(Err(Unavailable::Timeout.into()))
+        let added = tokio::time::timeout(ANSWER_WITHIN, added).await.unwrap_or(Err(Unavailable::Timeout.into()));
+        added.inspect_err(|error| self.tally.refused(error))
     }
 
     /// Ends a viewer; `false` if there is no such viewer.
@@ -298,6 +303,11 @@ impl Control {
     /// [`Unavailable`].
     pub async fn remove_viewer(&self, viewer: ViewerId) -> Result<bool, Unavailable> {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
+    }
+
+    /// What was counted since the start.
+    pub fn tally(&self) -> &dyn Collect {
+        &*self.tally
     }
 
     pub(super) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Unavailable> {

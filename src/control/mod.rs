@@ -16,6 +16,7 @@ pub mod record;
 pub mod registry;
 pub mod session;
 pub mod settings;
+mod tally;
 pub mod watchdog;
 
 mod engine;

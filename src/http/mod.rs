@@ -6,6 +6,9 @@ mod cors;
 mod error;
 mod events;
 mod health;
+mod log_filter;
+mod metrics;
+mod requests;
 mod serve;
 mod settings;
 mod sources;
@@ -18,15 +21,20 @@ mod camera_tests;
 #[cfg(test)]
 mod event_tests;
 #[cfg(test)]
+mod metrics_tests;
+#[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
+pub use requests::RequestCounters;
 pub use serve::{TlsFiles, Transport, serve};
-pub use settings::{ApiSettings, IceServer, PageSettings};
+pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
 
 use self::error::ApiError;
 use crate::control::Control;
@@ -37,12 +45,16 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     control: Control,
+    metrics: MetricsSources,
+    requests: Arc<RequestCounters>,
 }
 
 /// The router of the API port (8080): REST and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let rest = Router::new()
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::scrape))
+        .route("/log-filter", get(log_filter::show).put(log_filter::change))
         .route("/streams", get(streams::list))
         .route("/streams/{camera}", get(streams::detail))
         .route("/streams/{camera}/history", get(events::history))
@@ -56,7 +68,7 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
         .layer(from_fn(error::never_cache))
-        .with_state(Api { control });
+        .with_state(Api { control, metrics: settings.metrics.clone(), requests: settings.requests.clone() });
     let pages = Router::new()
         .route("/viewer", get(assets::viewer_page))
         .route("/viewer.html", get(assets::viewer_page))
@@ -82,4 +94,5 @@ fn finish(router: Router, settings: ApiSettings) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
+        .layer(from_fn_with_state(settings.requests, requests::count))
 }

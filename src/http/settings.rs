@@ -1,8 +1,12 @@
 //! What the HTTP edge is told at start, already validated.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use super::requests::RequestCounters;
 use crate::base::AllowedOrigins;
+use crate::telemetry::metrics::Collect;
 
 /// Settings of the API and dashboard ports.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +15,20 @@ pub struct ApiSettings {
     pub allowed_origins: AllowedOrigins,
     /// What the pages have to know.
     pub pages: PageSettings,
+    /// The figures of other parts, for `/metrics`.
+    pub metrics: MetricsSources,
+    /// Requests on all HTTP ports.
+    pub requests: Arc<RequestCounters>,
+}
+
+/// Parts that have figures to show.
+#[derive(Clone, Default)]
+pub struct MetricsSources(pub Vec<Arc<dyn Collect>>);
+
+impl std::fmt::Debug for MetricsSources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("MetricsSources").field(&self.0.len()).finish()
+    }
 }
 
 /// The content of `/viewer-config.json`.

@@ -11,6 +11,7 @@ use super::link::{Link, Message};
 use super::topics::{Topics, UnknownTopic};
 use crate::base::Shutdown;
 use crate::control::camera::{CameraCommand, CameraMessage};
+use crate::telemetry::metrics::{Collect, Page, catalog};
 
 /// Commands that may wait for the broker's acknowledgement at one time. Beyond it the queue of commands
 /// is left standing, so that its sender feels it.
@@ -45,6 +46,22 @@ pub struct CameraLinkStats {
     pub not_an_object: u64,
     /// Dropped: a connection message without a status.
     pub no_status: u64,
+}
+
+impl Collect for CameraLinkCounters {
+    fn collect(&self, page: &mut Page) {
+        let stats = self.snapshot();
+        for (reason, count) in [
+            ("unknown_topic", stats.unknown_topic),
+            ("not_a_camera", stats.not_a_camera),
+            ("too_large", stats.too_large),
+            ("not_json", stats.not_json),
+            ("not_an_object", stats.not_an_object),
+            ("no_status", stats.no_status),
+        ] {
+            page.count(&catalog::MQTT_DROPPED, &[reason], count);
+        }
+    }
 }
 
 impl CameraLinkCounters {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::driver::Driver;
 use super::tls::{Tls, TlsSettings};
 use crate::base::Shutdown;
+use crate::telemetry::metrics::{Collect, Page, catalog};
 
 /// Longest wait for a PUBACK, and for the broker to answer at all while connecting.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -246,6 +247,18 @@ impl Link {
     /// A snapshot of the counters.
     pub fn counters(&self) -> LinkCounters {
         self.shared.counters.snapshot()
+    }
+}
+
+impl Collect for Link {
+    fn collect(&self, page: &mut Page) {
+        let counters = self.counters();
+        page.count(&catalog::MQTT_PUBLISHED, &[], counters.published);
+        page.count(&catalog::MQTT_FAILED, &[], counters.failed);
+        page.count(&catalog::MQTT_RECEIVED, &[], counters.received);
+        page.count(&catalog::MQTT_DROPPED, &["behind_or_too_large"], counters.dropped);
+        page.count(&catalog::MQTT_RECONNECTS, &[], counters.reconnects);
+        page.count(&catalog::MQTT_REFUSED_SUBSCRIPTIONS, &[], counters.refused_subscriptions);
     }
 }
 

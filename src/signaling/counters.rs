@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::protocol::Refusal;
+use crate::telemetry::metrics::{Collect, Page, catalog};
 
 /// Counted since the start.
 #[derive(Debug, Default)]
@@ -48,6 +49,25 @@ pub(super) enum Count {
     NotWebSocket,
     RefusedViewer,
     Broken,
+}
+
+impl Collect for Counters {
+    fn collect(&self, page: &mut Page) {
+        let stats = self.snapshot();
+        page.count(&catalog::SIGNALING_OPEN, &[], stats.open);
+        page.count(&catalog::SIGNALING_SOCKETS, &[], stats.sockets);
+        for (reason, count) in [
+            ("foreign_origin", stats.foreign_origins),
+            ("not_websocket", stats.not_websocket),
+            ("not_json", stats.not_json),
+            ("unknown_type", stats.unknown_types),
+            ("missing_fields", stats.missing_fields),
+            ("viewer", stats.refused_viewers),
+            ("broken", stats.broken),
+        ] {
+            page.count(&catalog::SIGNALING_REFUSED, &[reason], count);
+        }
+    }
 }
 
 impl Counters {

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload};
 
 /// Appended unless the filter names the target itself: rtc_dtls warns about every ClientHello extension
 /// that it does not know, several lines per viewer; the MQTT crates log what our own link logs once.
@@ -54,12 +55,32 @@ pub struct LogGuard(#[expect(dead_code, reason = "it works by being dropped")] W
 /// the queue is full, lines are dropped and media is not held up.
 pub fn init(config: &LogConfig) -> LogGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (subscriber, handle) = subscriber(config, writer);
     // An error means that a subscriber is there already.
-    let _ = subscriber(config, writer).try_init();
+    if subscriber.try_init().is_ok() {
+        let _ = CURRENT.set(Mutex::new((config.level.clone(), handle)));
+    }
     LogGuard(guard)
 }
 
-fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + Sync
+/// What is logged by this process; `None` before [`init`].
+pub fn log_filter() -> Option<LogFilter> {
+    Some(CURRENT.get()?.lock().unwrap_or_else(PoisonError::into_inner).0.clone())
+}
+
+/// Changes what is logged from now on, and returns what was before; `None` before [`init`], which changes nothing.
+pub fn set_log_filter(filter: LogFilter) -> Option<LogFilter> {
+    let mut current = CURRENT.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+    current.1.reload(filter.env_filter()).ok()?;
+    Some(std::mem::replace(&mut current.0, filter))
+}
+
+type Handle = reload::Handle<EnvFilter, Registry>;
+
+/// There is one log a process.
+static CURRENT: OnceLock<Mutex<(LogFilter, Handle)>> = OnceLock::new();
+
+fn subscriber<W>(config: &LogConfig, writer: W) -> (impl Subscriber + Send + Sync, Handle)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -68,7 +89,8 @@ where
         LogFormat::Human => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    Registry::default().with(lines.with_filter(config.level.env_filter()))
+    let (filter, handle) = reload::Layer::new(config.level.env_filter());
+    (Registry::default().with(lines.with_filter(filter)), handle)
 }
 
 impl LogFilter {
@@ -164,7 +186,7 @@ mod tests {
         let memory = Memory::default();
         let writer = memory.clone();
         let config = LogConfig { level: level.parse().unwrap(), format };
-        tracing::subscriber::with_default(subscriber(&config, move || writer.clone()), || {
+        tracing::subscriber::with_default(subscriber(&config, move || writer.clone()).0, || {
             tracing::debug!("a detail");
             tracing::info!(camera = "56C1", "an event");
             tracing::warn!(target: "rtc_dtls::extension", "noise");
@@ -181,6 +203,20 @@ mod tests {
         assert!(!text.contains("a detail") && !text.contains("noise"), "{text}");
         assert!(logged("Debug", LogFormat::Human).contains("a detail"));
         assert!(!logged("warning", LogFormat::Human).contains("an event"));
+    }
+
+    #[test]
+    fn the_filter_can_be_changed_while_lines_are_written() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let (subscriber, handle) = subscriber(&LogConfig::default(), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("before");
+            handle.reload("debug".parse::<LogFilter>().unwrap().env_filter()).unwrap();
+            tracing::debug!("after");
+        });
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("before") && text.contains("after"), "{text}");
     }
 
     #[test]

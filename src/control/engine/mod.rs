@@ -11,6 +11,7 @@ mod streams;
 mod viewers;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
@@ -28,6 +29,7 @@ use super::media_io::{Egress, Ingest};
 use super::registry::Registry;
 use super::session::{Command, EndCause, Input};
 use super::settings::{BrokerStatus, Settings};
+use super::tally::Tally;
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
 use crate::egress::{EgressEvent, ViewerAnswer};
 use crate::ingest::{IngestEvent, PortPlan};
@@ -69,8 +71,10 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
     let (requests, incoming) = mpsc::channel(REQUEST_QUEUE);
     let start_on_demand = settings.start_on_demand;
     let (registry, saving) = cameras::restore(settings.max_cameras, parts.store);
+    let tally = Arc::new(Tally::default());
     let observer = Observer::new(settings.max_cameras);
     let engine = Engine {
+        tally: tally.clone(),
         settings,
         ingest: parts.ingest,
         egress: parts.egress,
@@ -95,7 +99,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         cameras: parts.camera_messages,
     };
     shutdown.spawn(engine.run(inputs, shutdown.clone()));
-    Control { requests, start_on_demand }
+    Control { requests, start_on_demand, tally }
 }
 
 struct Inputs {
@@ -118,6 +122,7 @@ struct Engine<I, E> {
     viewers: HashMap<ViewerId, Viewer>,
     registry: Registry,
     saving: Saving,
+    tally: Arc<Tally>,
     observer: Observer,
     /// When the broker could be reached again after an outage.
     broker_returned: Option<Instant>,

@@ -136,6 +136,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             EgressEvent::Connected { viewer } => {
                 if let Some(entry) = self.viewers.get_mut(&viewer) {
                     entry.connected = true;
+                    self.tally.connected(entry.created.elapsed().unwrap_or_default());
                     let stream = entry.stream;
                     tracing::info!(camera = %entry.camera, %stream, %viewer, "viewer connected");
                     self.ingest.request_keyframe(stream);
@@ -175,6 +176,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn forget_viewer(&mut self, viewer: ViewerId, reason: CloseReason) -> bool {
         let Some(entry) = self.viewers.remove(&viewer) else { return false };
         tracing::info!(camera = %entry.camera, stream = %entry.stream, %viewer, ?reason, "viewer gone");
+        if entry.accepted {
+            self.tally.ended(&reason);
+        }
         self.observer.touch(entry.camera);
         if let Some(closed) = entry.closed {
             drop(closed.send(reason));
