@@ -4,6 +4,8 @@
 const CACHE = 'honeycast-1';
 const OFFLINE = ['static/offline.html', 'static/style.css', 'static/icon.svg', 'static/js/theme.js', 'static/js/offline.js', 'static/js/text.js'];
 const root = new URL('./', self.location);
+// The server's answers vary by origin; what is kept is all of one.
+const ANY_ORIGIN = { ignoreVary: true };
 
 self.addEventListener('install', (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(OFFLINE.map((path) => new URL(path, root)))).then(() => self.skipWaiting()));
@@ -30,7 +32,7 @@ async function fromNetworkFirst(request) {
     }
     return response;
   } catch (error) {
-    const kept = await caches.match(request);
+    const kept = await caches.match(request, ANY_ORIGIN);
     if (kept) return kept;
     throw error;
   }
@@ -38,7 +40,7 @@ async function fromNetworkFirst(request) {
 
 // Its addresses depend on where it is shown.
 async function offlinePage() {
-  const kept = await caches.match(new URL('static/offline.html', root));
+  const kept = await caches.match(new URL('static/offline.html', root), ANY_ORIGIN);
   if (!kept) return Response.error();
   const page = (await kept.text()).replaceAll('="static/', `="${root.pathname}static/`);
   const headers = Object.fromEntries(['content-type', 'content-security-policy'].map((name) => [name, kept.headers.get(name) ?? '']));

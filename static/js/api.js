@@ -128,6 +128,7 @@ export class Api {
 
 function logIn() {
   const page = new URL('login', root);
-  page.searchParams.set('next', location.pathname + location.search + location.hash);
+  // Below the service's own root, wherever a proxy has put that.
+  page.searchParams.set('next', `/${location.href.slice(root.href.length)}`);
   location.replace(page);
 }

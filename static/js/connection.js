@@ -7,6 +7,8 @@ import { text } from './text.js';
 const CONNECT_TIMEOUT_MS = 15_000;
 // `disconnected` often heals by itself; this long it may try.
 const DISCONNECT_GRACE_MS = 5_000;
+// Between the end of media and the reason that signaling gives for it.
+const EXPLAIN_MS = 1_500;
 // The service says this to pages before it ends (close code 1001, and an error message before it).
 const GOING_AWAY = 1001;
 const SHUTDOWN = /shutting down/i;
@@ -156,13 +158,18 @@ export class Connection {
     if (!transport) return;
     transport.onstatechange = () => {
       this.#options.log(`DTLS: ${transport.state}`);
-      if (transport.state === 'closed') this.#lose('media', text.connection.serverClosed);
+      // Signaling tells why, a moment sooner or later; without that word, somebody's stop would look like a fault.
+      if (transport.state === 'closed') {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#lose('media', text.connection.serverClosed), EXPLAIN_MS);
+      }
       if (transport.state === 'failed') this.#lose('ice', text.connection.dtls);
     };
   }
 
   #onConnectionState(state) {
     this.#options.log(`Connection: ${state}`);
+    if (this.#peer.getReceivers()[0]?.transport?.state === 'closed') return;
     clearTimeout(this.#timer);
     if (state === 'connected') {
       this.#connected = true;

@@ -163,7 +163,7 @@ export class Grid {
       sections.delete(name);
       const tiles = sorted.filter((tile) => (this.#groups[tile.id] ?? '') === name);
       const list = section.querySelector('ul');
-      tiles.forEach((tile, index) => { if (list.children[index] !== tile.node) list.insertBefore(tile.node, list.children[index] ?? null); });
+      tiles.forEach((tile, index) => { if (list.children[index] !== tile.node) tile.moveTo(list, list.children[index] ?? null); });
       section.querySelector('h2').hidden = names.length === 0;
       section.hidden = !tiles.some((tile) => !tile.node.hidden);
       const at = wanted.indexOf(name);
@@ -261,8 +261,9 @@ export class Grid {
 
   #grab(event, tile) {
     if (event.button !== 0) return;
-    const grip = event.currentTarget;
-    grip.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    event.currentTarget.focus();
+    const over = new AbortController();
     tile.node.classList.add('dragged');
     const onMove = (move) => {
       const under = document.elementFromPoint(move.clientX, move.clientY)?.closest('.tile');
@@ -276,11 +277,12 @@ export class Grid {
     };
     const onUp = () => {
       tile.node.classList.remove('dragged');
-      grip.removeEventListener('pointermove', onMove);
-      for (const name of ['pointerup', 'pointercancel']) grip.removeEventListener(name, onUp);
+      over.abort();
+      tile.focusMove();
     };
-    grip.addEventListener('pointermove', onMove);
-    for (const name of ['pointerup', 'pointercancel']) grip.addEventListener(name, onUp);
+    // Not captured by the grip: that would end when its tile is moved.
+    document.addEventListener('pointermove', onMove, { signal: over.signal });
+    for (const name of ['pointerup', 'pointercancel']) document.addEventListener(name, onUp, { signal: over.signal });
   }
 }
 

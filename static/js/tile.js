@@ -95,6 +95,14 @@ export class Tile {
     this.#decide();
   }
 
+  /** Elsewhere on the page, without a break of the picture where the browser can do that. */
+  moveTo(list, before) {
+    if (list.moveBefore && this.node.isConnected && list.isConnected) list.moveBefore(this.node, before);
+    else list.insertBefore(this.node, before);
+    const { video } = this.#picture;
+    if (video.srcObject && video.paused) video.play().catch(() => {});
+  }
+
   setBusy(busy) {
     this.#parts.toggle.disabled = busy;
   }

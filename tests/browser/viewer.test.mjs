@@ -1,8 +1,9 @@
 // The viewer page as people use it, and what it does when things fail: each fault is really done.
 
 import assert from 'node:assert/strict';
-import { decodesMore, inState, newPage, snapshot } from './lib/browser.mjs';
-import { accessible, fits, quiet } from './lib/pages.mjs';
+import { decodesMore, inState, snapshot } from './lib/browser.mjs';
+import { accessible, fits, liveTiles, quiet } from './lib/pages.mjs';
+import { startProxy } from './lib/proxy.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
 
@@ -68,42 +69,31 @@ scenario('two cameras in one page: one stops, the other plays on, leaving frees 
 
 scenario('the pages work behind a path prefix, and pass the token of their link on', async (world) => {
   const { server, id } = await world.site();
-  const browser = await world.browser();
-  const page = await newPage(browser, null);
-  const seen = [];
-  page.on('request', (request) => seen.push(request));
-  page.on('websocket', (socket) => seen.push({ url: () => socket.url() }));
-  // A reverse proxy under /cams/ of another name.
-  await page.route('http://localhost:9/cams/**', async (route) => {
-    const path = route.request().url().replace('http://localhost:9/cams', '');
-    const response = await fetch(server.dashboard + path, { headers: route.request().headers() });
-    if (new URL(path, server.dashboard).pathname === '/viewer-config.json') {
-      const config = { ...(await response.json()), apiUrl: server.api, signalingUrl: `ws://${server.addresses.signaling}/` };
-      return route.fulfill({ json: config });
-    }
-    return route.fulfill({ status: response.status, headers: Object.fromEntries(response.headers), body: Buffer.from(await response.arrayBuffer()) });
-  });
-  await page.goto(`http://localhost:9/cams/livestream/viewer?camera=${id}&token=secret-1`);
+  const proxy = world.closing(await startProxy(server, '/cams/'));
+  const page = await world.page(await world.browser(), null);
+  const calls = [];
+  page.on('request', (request) => calls.push(request));
+  await page.goto(`${proxy.url}livestream/viewer?camera=${id}&token=secret-1`);
   await inState(page, 'live');
-  const socket = seen.find((one) => one.url().startsWith('ws:'));
-  assert.equal(new URL(socket.url()).searchParams.get('token'), 'secret-1');
-  const call = seen.find((one) => one.url().startsWith(`${server.api}/streams`) && one.method() === 'GET');
+  const socket = proxy.seen.find((path) => path.startsWith('/cams/signaling/'));
+  assert.equal(new URL(socket, proxy.url).searchParams.get('token'), 'secret-1');
+  const call = calls.find((one) => one.url().startsWith(`${proxy.url}api/streams`));
   assert.equal((await call.allHeaders()).authorization, 'Bearer secret-1');
-  await page.goto('http://localhost:9/cams/');
-  await until('the dashboard finds its way', async () => (await page.locator('.tile .badge').allInnerTexts()).join() === 'Live');
+  await page.goto(proxy.url);
+  await liveTiles(page, 1);
   await page.getByRole('link', { name: `Watch camera ${id}` }).click();
   await inState(page, 'live');
   assert.equal(new URL(page.url()).pathname, '/cams/livestream/viewer');
   quiet(page);
-  const outside = seen.map((one) => one.url()).filter((url) => url.startsWith('http://localhost:9/') && !url.startsWith('http://localhost:9/cams/'));
-  assert.deepEqual(outside, []);
+  assert.deepEqual(proxy.seen.filter((path) => !path.startsWith('/cams/')), []);
+  assert.deepEqual(calls.map((one) => one.url()).filter((url) => !url.startsWith(proxy.url)), []);
 });
 
 scenario('without a valid login the pages lead to it, and a bad token is said', async (world) => {
   const { server, id } = await world.site();
-  const page = await newPage(await world.browser(), null);
+  const page = await world.page(await world.browser(), null);
   await page.route(`${server.api}/**`, (route) => route.fulfill({ status: 401, json: { error: 'Login required' }, headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true', 'access-control-allow-headers': 'authorization' } }));
-  await page.route(`${server.dashboard}/login?*`, (route) => route.fulfill({ contentType: 'text/html', body: '<title>Login</title>' }));
+  await page.route((url) => url.pathname === '/login', (route) => route.fulfill({ contentType: 'text/html', body: '<title>Login</title>' }));
   await page.goto(viewerUrl(server, id));
   await page.waitForURL(/\/login\?/);
   assert.equal(new URL(page.url()).searchParams.get('next'), `/livestream/viewer?camera=${id}`);
@@ -208,9 +198,11 @@ scenario('a camera that is away: the reason in words, and live when it connects'
 
 scenario('where no media gets through, the picture comes over HTTP and the page says so', async (world) => {
   const { server, id } = await world.site();
-  const page = await newPage(await world.browser(), null);
+  const live = {};
+  const proxy = world.closing(await startProxy(server, '/', { [`/streams/${id}/live.mp4`]: (...both) => live.handler(...both) }));
+  const page = await world.page(await world.browser(), null);
   // No candidate of the server reaches the page, as behind a wall that lets no UDP through.
-  await page.routeWebSocket(`ws://${server.addresses.signaling}/**`, (socket) => {
+  await page.routeWebSocket(/signaling/, (socket) => {
     const upstream = socket.connectToServer();
     upstream.onMessage((message) => {
       const parsed = JSON.parse(message);
@@ -242,12 +234,22 @@ scenario('where no media gets through, the picture comes over HTTP and the page 
     await ended;
     return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
   }));
-  await page.route(`${server.api}/streams/${id}/live.mp4*`, (route) => route.fulfill({
-    body: film, contentType: 'video/webm; codecs="vp8"', headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true' },
-  }));
-  await page.goto(viewerUrl(server, id));
-  await until('it plays over HTTP', async () => (await page.evaluate(() => window.honeycast.mode)) === 'http' && (await snapshot(page)).state === 'live', 60_000);
+  await page.goto(`${proxy.url}livestream/viewer?camera=${id}`);
+  let answer;
+  const asked = new Promise((resolve) => { answer = resolve; });
+  live.handler = (_, response) => {
+    response.writeHead(200, { 'content-type': 'video/webm', 'x-codecs': 'vp8' });
+    // It goes on, as the real one does.
+    response.write(film);
+    answer(response);
+  };
+  const response = await asked;
+  await until('it plays over HTTP', async () => (await page.evaluate(() => window.honeycast.mode)) === 'http' && (await snapshot(page)).state === 'live');
   await page.getByText('Over HTTP, some seconds late').waitFor();
+  await inState(page, 'frozen');
+  assert.match(await page.locator('#status-text').innerText(), /^Frozen for \d+ s$/, 'what stands still is not live, over HTTP neither');
+  response.end();
+  await until('it tries again', async () => ['connecting', 'reconnecting'].includes((await snapshot(page)).state));
 }, { timeout: 150_000 });
 
 scenario('while the server is away, a page that is loaded again waits for it and comes back', async (world) => {
