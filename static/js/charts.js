@@ -18,6 +18,7 @@ export class Chart {
   node;
   #options;
   #line = svg('path', { class: 'line' });
+  #last = svg('path', { class: 'last' });
   #cursor = svg('line', { class: 'cursor', y1: 0, y2: HEIGHT, visibility: 'hidden' });
   #svg;
   #now = h('span', { class: 'chart-now' });
@@ -27,7 +28,7 @@ export class Chart {
   constructor(options) {
     this.#options = options;
     this.#svg = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' },
-      svg('line', { class: 'axis', x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5 }), svg('line', { class: 'axis', x1: 0, x2: WIDTH, y1: TOP, y2: TOP }), this.#line, this.#cursor);
+      svg('line', { class: 'axis', x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5 }), svg('line', { class: 'axis', x1: 0, x2: WIDTH, y1: TOP, y2: TOP }), this.#line, this.#last, this.#cursor);
     this.node = h('figure', { class: 'chart' },
       h('figcaption', {}, h('span', {}, options.name), this.#now), h('div', { class: 'plot' }, this.#svg, this.#high), h('div', { class: 'times' }, h('span'), h('span')));
     this.#svg.addEventListener('pointermove', (event) => this.#point(event));
@@ -43,6 +44,8 @@ export class Chart {
     const span = Math.min(HOUR_MS, Math.max(LEAST_MS, end - (values[0]?.at ?? end)));
     const x = (at) => WIDTH - ((end - at) / span) * WIDTH;
     const y = (value) => HEIGHT - 1 - (value / top) * (HEIGHT - TOP - 1);
+    const newest = values.at(-1);
+    this.#last.setAttribute('d', newest ? `M${x(newest.at).toFixed(1)} ${y(newest.value).toFixed(1)}h.01` : '');
     let path = '';
     let last = -Infinity;
     for (const { at, value } of values) {
@@ -53,11 +56,10 @@ export class Chart {
     }
     this.#line.setAttribute('d', path);
     this.#dots = values.map((point) => ({ ...point, x: x(point.at) }));
-    const latest = values.at(-1);
-    setText(this.#now, latest ? format(latest.value) : '–');
+    setText(this.#now, newest ? format(newest.value) : '–');
     setText(this.#high, format(top));
     const lowest = values.length ? Math.min(...values.map((point) => point.value)) : 0;
-    this.#svg.setAttribute('aria-label', text.camera.chart(name, latest ? format(latest.value) : '–', format(lowest), format(highest)));
+    this.#svg.setAttribute('aria-label', text.camera.chart(name, newest ? format(newest.value) : '–', format(lowest), format(highest)));
     const [from, to] = this.node.querySelectorAll('.times span');
     setText(from, timeOf(new Date(end - span).toISOString()));
     setText(to, timeOf(now));

@@ -107,9 +107,9 @@ export class Grid {
     }, h('label', { for: 'camera-input' }, words.startLabel), h('div', { class: 'field' }, id, h('button', { type: 'submit' }, words.startButton)), h('p', { class: 'quiet', id: 'camera-hint' }, words.startHint));
     this.node = h('div', { class: 'dash' },
       h('h1', { class: 'visually-hidden', tabindex: '-1' }, words.title),
-      h('div', { class: 'tools', role: 'group', 'aria-label': words.tools },
+      foldable(h('div', { class: 'tools', role: 'group', 'aria-label': words.tools },
         h('div', { class: 'tool grow' }, h('label', { for: 'search' }, words.search), search), filter, group, layout, live,
-        h('div', { class: 'tool' }, wall)),
+        h('div', { class: 'tool' }, wall))),
       parts.notice, parts.sections, parts.empty, h('p', { id: 'move-hint', hidden: true }, words.moveHint), form);
   }
 
@@ -164,6 +164,8 @@ export class Grid {
       const tiles = sorted.filter((tile) => (this.#groups[tile.id] ?? '') === name);
       const list = section.querySelector('ul');
       tiles.forEach((tile, index) => { if (list.children[index] !== tile.node) tile.moveTo(list, list.children[index] ?? null); });
+      // As many across as down, where there is room for it.
+      list.style.setProperty('--across-auto', String(Math.ceil(Math.sqrt(tiles.filter((tile) => !tile.node.hidden).length)) || 1));
       section.querySelector('h2').hidden = names.length === 0;
       section.hidden = !tiles.some((tile) => !tile.node.hidden);
       const at = wanted.indexOf(name);
@@ -284,6 +286,16 @@ export class Grid {
     document.addEventListener('pointermove', onMove, { signal: over.signal });
     for (const name of ['pointerup', 'pointercancel']) document.addEventListener(name, onUp, { signal: over.signal });
   }
+}
+
+// On a phone the pictures come first.
+function foldable(tools) {
+  const details = h('details', { class: 'fold' }, h('summary', {}, words.tools), tools);
+  const wide = window.matchMedia('(min-width: 641px)');
+  const fit = () => { details.open = wide.matches; };
+  wide.addEventListener('change', fit);
+  fit();
+  return details;
 }
 
 function newSection(name) {

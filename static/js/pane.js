@@ -67,11 +67,11 @@ export class Pane {
     parts.detail = h('p', { class: 'veil-detail' });
     parts.again = h('button', { type: 'button', class: 'primary', hidden: true, onclick: () => this.#again() }, words.again);
     parts.veil = h('div', { class: 'veil' }, parts.spinner, parts.title, parts.detail, parts.again);
-    parts.figures = h('dl', { class: 'figures', hidden: true });
+    parts.figures = h('dl', { class: 'figures', hidden: true, tabindex: '0', 'aria-label': words.figures });
     parts.note = h('p', { class: 'note', role: 'status', hidden: true });
     this.#stage = h('div', {
       class: 'stage', id: id('stage'), role: 'group', tabindex: '0', 'data-zoomed': 'false', onkeydown: (event) => this.#onKey(event),
-    }, this.#picture.node, parts.veil, parts.figures, parts.note);
+    }, this.#picture.node, parts.veil, parts.note);
 
     parts.status = h('span', { id: id('status-text') });
     parts.statusLine = h('p', { class: 'status', id: id('status') }, h('span', { class: 'dot', 'aria-hidden': 'true' }), parts.status, parts.bars, parts.mode);
@@ -95,7 +95,7 @@ export class Pane {
     parts.stop = iconButton('stop', words.stop, () => this.player.stop(), { id: id('stop') });
     const controls = h('div', { class: 'controls' }, parts.sound, parts.volume, parts.zoomOut, parts.zoomReset, parts.zoomIn, parts.snapshot, parts.stats, parts.copy, parts.pip, parts.full, parts.stop);
     this.node = h('section', { class: 'pane', 'data-state': 'connecting', 'data-mode': 'webrtc' },
-      this.#stage, h('div', { class: 'bar' }, h('div', { class: 'bar-text' }, parts.name, parts.statusLine), controls));
+      this.#stage, parts.figures, h('div', { class: 'bar' }, h('div', { class: 'bar-text' }, parts.name, parts.statusLine), controls));
     document.addEventListener('fullscreenchange', () => relabel(parts.full, document.fullscreenElement === this.node ? words.fullEnd : words.full));
   }
 

@@ -5,7 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { inState } from './lib/browser.mjs';
-import { liveTiles } from './lib/pages.mjs';
+import { tiles } from './lib/pages.mjs';
 import { until } from './lib/until.mjs';
 import { ARTIFACTS, scenario } from './lib/world.mjs';
 
@@ -20,14 +20,17 @@ scenario('screenshots', async (world) => {
   while (ids.length < NAMES.length) {
     const one = world.cameraId();
     ids.push(one);
-    await world.camera({ id: one, broker: broker.port, args: ids.length % 2 ? [] : ['--reboot-after', '25'] });
+    await world.camera({ id: one, broker: broker.port });
   }
   for (const [index, name] of NAMES.entries()) await fetch(`${server.api}/cameras/${ids[index]}`, { method: 'PUT', body: JSON.stringify({ name, notes: index ? '' : 'Ring twice' }) });
   for (const one of ids.slice(0, 4)) await server.start(one);
   const browser = await world.browser();
   const [lone, pair] = [`camera=${ids[0]}`, `camera=${ids[0]}&camera=${ids[1]}`];
   const pages = {
-    dashboard: ['/', (page) => liveTiles(page, 4)],
+    dashboard: ['/', (page) => until('tiles on the screen are live', async () => {
+      const states = Object.values(await tiles(page));
+      return states.includes('live') && !states.includes('connecting');
+    })],
     camera: [`/#/camera/${ids[0]}`, (page) => page.getByText('Feedback reaches the camera').waitFor()],
     system: ['/#/system', (page) => page.getByText('Everything works.').waitFor()],
     activity: ['/#/activity', (page) => page.getByRole('heading', { name: 'Activity' }).waitFor()],
