@@ -37,7 +37,17 @@ export class Api {
    * stream that is not there would be an error in the console, so the list is asked first.
    */
   async stream(camera, signal) {
-    if ((await this.streams(signal)).some((stream) => stream.camera_id === camera)) return this.#detail(camera, signal);
+    const found = await this.running(camera, signal);
+    return found ? this.#detail(camera, signal) : this.failed(camera, signal);
+  }
+
+  /** Its entry in the list of streams, if any. */
+  async running(camera, signal) {
+    return (await this.streams(signal)).find((stream) => stream.camera_id === camera) ?? null;
+  }
+
+  /** Its last failure, if that is how its last stream ended. */
+  async failed(camera, signal) {
     const { changes } = await this.history(camera, signal);
     const last = changes.findLast((change) => change.what === 'state');
     return last?.value === 'error' ? { state: 'error', error_message: last.text } : null;

@@ -76,8 +76,11 @@ export class Player extends EventTarget {
     return this.#run !== null;
   }
 
-  /** Starts watching. The stream is started too if it does not run, where that is wanted. */
-  start() {
+  /**
+   * Starts watching. The stream is started too if it does not run, where that is wanted. Who knows the running one
+   * names it, and saves a question.
+   */
+  start(streamId = null) {
     this.#end();
     const run = new AbortController();
     this.#run = run;
@@ -86,7 +89,7 @@ export class Player extends EventTarget {
     document.addEventListener('visibilitychange', hurry, { signal: run.signal });
     this.#watchSleep(run.signal);
     this.#set({ state: 'connecting', detail: '', frozenSeconds: 0 });
-    this.#loop(run.signal).catch((error) => {
+    this.#loop(streamId, run.signal).catch((error) => {
       if (!run.signal.aborted) this.#refuse(error.message);
     });
   }
@@ -140,14 +143,15 @@ export class Player extends EventTarget {
     signal.addEventListener('abort', () => clearInterval(timer));
   }
 
-  async #loop(signal) {
+  async #loop(known, signal) {
     let mayStart = this.#starts;
     let failures = 0;
     let iceFailures = 0;
     for (;;) {
       let lost;
       try {
-        const found = await this.#find(mayStart, signal);
+        const found = known ? this.#found(known) : await this.#find(mayStart, signal);
+        known = null;
         if (found.gone) {
           await this.#waitForReturn(found.gone, signal);
           failures = 0;
@@ -179,9 +183,9 @@ export class Player extends EventTarget {
 
   // The running stream's id, or `gone` with the state and the words to show.
   async #find(mayStart, signal) {
-    const stream = await this.#api.stream(this.#camera, signal);
+    const stream = await this.#api.running(this.#camera, signal);
     if (stream?.state === 'active' || stream?.state === 'starting') return this.#found(stream.stream_id);
-    if (!mayStart) return { gone: describeEnd(stream) };
+    if (!mayStart) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
     this.#set({ detail: text.player.starting });
     this.#log('No running stream: starting it');
     return this.#found(await this.#api.start(this.#camera, signal));

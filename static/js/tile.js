@@ -8,7 +8,7 @@ import { text } from './text.js';
 
 const words = text.tile;
 // Scrolling past is no reason to connect.
-const SETTLE_MS = 150;
+const SETTLE_MS = 50;
 const RELEASE_MS = 1_000;
 
 /** The name that people gave, or the id. */
@@ -143,7 +143,7 @@ export class Tile {
     const stream = this.camera.streamInfo;
     const wants = this.#visible && !document.hidden && stream?.state === 'active' && (this.#mode === 'always' || this.#wanted);
     if (wants === this.#player.running) return;
-    this.#timer = setTimeout(() => (wants ? this.#player.start() : this.#release()), wants ? SETTLE_MS : RELEASE_MS);
+    this.#timer = setTimeout(() => (wants ? this.#player.start(this.camera.streamInfo?.stream_id) : this.#release()), wants ? SETTLE_MS : RELEASE_MS);
   }
 
   #release() {
