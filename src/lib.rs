@@ -30,6 +30,7 @@ pub mod control;
 pub mod http;
 pub mod mqtt;
 pub mod signaling;
+pub mod webhook;
 
 pub mod sim;
 

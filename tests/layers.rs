@@ -26,10 +26,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mqtt", &["base", "telemetry", "control"]),
     ("http", &["base", "telemetry", "control"]),
     ("signaling", &["base", "telemetry", "control"]),
+    ("webhook", &["base", "telemetry", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
     // Topics are checked where the rest of the configuration is.
-    ("config", &["base", "telemetry", "mqtt"]),
+    ("config", &["base", "telemetry", "mqtt", "webhook"]),
     (
         "app",
         &[
@@ -44,6 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mqtt",
             "http",
             "signaling",
+            "webhook",
             "sim",
             "config",
         ],
@@ -59,6 +61,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
     (&["prometheus"], &["telemetry"]),
+    (&["hyper", "hyper_rustls", "hyper_util", "http_body_util"], &["webhook"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.

@@ -129,12 +129,33 @@ fn a_wrong_command_line_ends_with_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_stream_are_published_and_kept_by_the_broker() {
+    let service = Service::start(&[("NODE_NAME", "edge/1")]);
+    let topics = ["honeycast/edge_1/cameras/+/state", "honeycast/edge_1/cameras/+/picture"];
+    let mut listener = Listener::at(service.address("mqtt"), &topics).await;
+    let (status, started) = service.call("POST", &format!("/streams/{CAMERA}/start"));
+    assert_eq!(status, 201, "{started}");
+    let expected = format!("{CAMERA}/state");
+    while listener.next(&expected).await["value"] != "active" {}
+    // Who comes later hears how it is now.
+    let mut late = Listener::at(service.address("mqtt"), &topics).await;
+    let state = late.next(&expected).await;
+    assert_eq!(
+        (&state["value"], &state["camera_id"], &state["what"]),
+        (&"active".into(), &CAMERA.into(), &"state".into())
+    );
+    assert_eq!(late.next(&format!("{CAMERA}/picture")).await["value"], "waiting_for_camera");
+    service.call("POST", &format!("/streams/{CAMERA}/stop"));
+    while late.next(&expected).await["value"] != "stopped" {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_signals_tell_cameras_to_stop_and_end_in_order_with_0() {
     for signal in ["INT", "TERM"] {
         let service = Service::start(&[]);
-        let topics = ["prod/honeycomb/+/stream/+", "prod/service/honeycast/status"];
+        let topics = ["prod/honeycomb/+/stream/+", "honeycast/+/status"];
         let mut listener = Listener::at(service.address("mqtt"), &topics).await;
-        assert_eq!(listener.next("honeycast/status").await["status"], "online");
+        assert_eq!(listener.next("/status").await["status"], "online");
 
         let (status, started) = service.call("POST", &format!("/streams/{CAMERA}/start"));
         assert_eq!(status, 201, "{started}");
@@ -145,7 +166,7 @@ async fn both_signals_tell_cameras_to_stop_and_end_in_order_with_0() {
         let (exit, log) = tokio::task::spawn_blocking(move || service.end_by(signal)).await.unwrap();
         let stop = listener.next("/stop").await;
         assert_eq!((&stop["streamId"], &stop["messageType"]), (&play["streamId"], &"stop".into()));
-        assert_eq!(listener.next("honeycast/status").await["status"], "offline");
+        assert_eq!(listener.next("/status").await["status"], "offline");
         assert_eq!(exit.code(), Some(0), "{log}");
         // The service has a deadline of its own and says when it was missed.
         assert!(!log.contains("not every part has ended in time"), "{log}");

@@ -9,10 +9,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::StartError;
 use crate::base::{Shutdown, time::iso8601};
-use crate::config::{Config, MqttConfig};
-use crate::control::{BrokerStatus, CameraCommand, CameraMessage};
+use crate::config::{Config, EventConfig, MqttConfig};
+use crate::control::{BrokerStatus, CameraCommand, CameraMessage, Control};
 use crate::mqtt::{
-    CameraLinkCounters, Link, LinkSettings, LinkStatus, Message, TlsSettings, TopicSettings, Topics, camera_link,
+    CameraLinkCounters, EventCounters, EventTopic, Link, LinkSettings, LinkStatus, Message, TlsSettings, TopicSettings,
+    Topics, camera_link, events, fill_node,
 };
 use crate::telemetry::metrics::Collect;
 
@@ -25,6 +26,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 pub(super) struct Broker {
     link: Link,
     service_topic: String,
+    events: Arc<EventCounters>,
     /// Stops the link and the embedded broker.
     stage: Shutdown,
     embedded_stage: Shutdown,
@@ -44,7 +46,7 @@ impl Broker {
         let mqtt = &config.mqtt;
         let topics = Topics::new(&topic_settings(mqtt)).map_err(|error| StartError::Broker(error.to_string()))?;
         let embedded = if mqtt.embedded { Some(embedded(mqtt, &embedded_stage).await?) } else { None };
-        let settings = link_settings(mqtt, embedded, &topics);
+        let settings = link_settings(config, embedded, &topics);
         let (link, inbound) = Link::start(settings, &stage).map_err(|error| StartError::Broker(error.to_string()))?;
         let status = forward_status(&link, &stage);
         let counters = Arc::new(CameraLinkCounters::default());
@@ -57,13 +59,26 @@ impl Broker {
             stage.clone(),
             counters.clone(),
         ));
-        let service_topic = mqtt.topics.service.clone();
-        Ok(Self { link, service_topic, stage, embedded_stage, embedded, status, counters })
+        let service_topic = service_topic(config);
+        Ok(Self { link, service_topic, events: Arc::default(), stage, embedded_stage, embedded, status, counters })
+    }
+
+    /// Publishes what happens to cameras, where configured.
+    ///
+    /// # Errors
+    ///
+    /// The topic cannot be used.
+    pub(super) fn tell_events(&self, config: &EventConfig, control: Control) -> Result<(), StartError> {
+        let Some(template) = &config.mqtt_topic else { return Ok(()) };
+        let topic = EventTopic::new(template, &config.node()).map_err(|error| StartError::Broker(error.to_string()))?;
+        let (link, counters, stage) = (self.link.clone(), self.events.clone(), self.stage.clone());
+        self.stage.spawn(async move { events::run(link, topic, control, &counters, stage).await });
+        Ok(())
     }
 
     /// What crossed the link, for metrics.
-    pub(super) fn metrics(&self) -> [Arc<dyn Collect>; 2] {
-        [Arc::new(self.link.clone()), self.counters.clone()]
+    pub(super) fn metrics(&self) -> [Arc<dyn Collect>; 3] {
+        [Arc::new(self.link.clone()), self.counters.clone(), self.events.clone()]
     }
 
     /// Says goodbye and ends the link, then the embedded broker.
@@ -110,7 +125,9 @@ pub(super) fn topic_settings(mqtt: &MqttConfig) -> TopicSettings {
     }
 }
 
-fn link_settings(mqtt: &MqttConfig, embedded: Option<SocketAddr>, topics: &Topics) -> LinkSettings {
+fn link_settings(config: &Config, embedded: Option<SocketAddr>, topics: &Topics) -> LinkSettings {
+    let mqtt = &config.mqtt;
+    let status = service_topic(config);
     let (host, port, tls) = match embedded {
         Some(address) => (reachable(address.ip()).to_string(), address.port(), None),
         None => (mqtt.host.clone(), mqtt.port, link_tls(mqtt)),
@@ -123,8 +140,8 @@ fn link_settings(mqtt: &MqttConfig, embedded: Option<SocketAddr>, topics: &Topic
         tls,
         keep_alive: KEEP_ALIVE,
         subscriptions: topics.subscriptions(),
-        last_will: Some(service_status(&mqtt.topics.service, "offline")),
-        birth: Some(service_status(&mqtt.topics.service, "online")),
+        last_will: Some(service_status(&status, "offline")),
+        birth: Some(service_status(&status, "online")),
     }
 }
 
@@ -142,6 +159,11 @@ pub(super) fn link_tls(mqtt: &MqttConfig) -> Option<TlsSettings> {
         server_name: mqtt.tls_server_name.clone(),
         verify_hostname: mqtt.tls_verify_hostname,
     })
+}
+
+/// Where this process says whether it is there.
+fn service_topic(config: &Config) -> String {
+    fill_node(&config.mqtt.topics.service, &config.events.node())
 }
 
 fn service_status(topic: &str, status: &str) -> Message {

@@ -13,13 +13,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::base::{AllowedOrigins, Shutdown};
-use crate::config::{Config, NetworkConfig, RembPolicy, ViewerConfig};
+use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
 use crate::telemetry::metrics::Collect;
+use crate::webhook::{self, WebhookCounters, WebhookSettings};
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
 /// sender, or makes it wait.
@@ -54,6 +55,9 @@ pub enum StartError {
     /// A socket or thread of the media engine cannot be set up.
     #[error("media engine: {0}")]
     Media(io::Error),
+    /// The webhook cannot be used.
+    #[error("events.webhook_url: {0}")]
+    Webhook(String),
     /// The demo has no camera.
     #[error("demo: {0}")]
     Demo(String),
@@ -131,6 +135,7 @@ impl Service {
             store,
         };
         let control = control::start(control_settings(config), parts, &core);
+        broker.tell_events(&config.events, control.clone())?;
 
         let local = |listener: &TcpListener| listener.local_addr().map_err(StartError::Media);
         let addresses = Addresses {
@@ -150,6 +155,7 @@ impl Service {
         let signaling_counters = Arc::new(signaling::Counters::default());
         let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
         metrics.extend(broker.metrics());
+        metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = api_settings(config, &addresses, MetricsSources(metrics));
         let allowed_origins = api.allowed_origins.clone();
         let signaling = signaling::router(
@@ -261,6 +267,24 @@ async fn open_store(file: Option<&Path>) -> Result<Option<CameraStore>, StartErr
         Ok(store) => store.map(Some).map_err(|error| StartError::Store(error.to_string())),
         Err(error) => Err(StartError::Store(error.to_string())),
     }
+}
+
+/// Posts what happens to cameras, where configured, and gives what it counts.
+fn start_webhook(
+    events: &EventConfig,
+    control: &Control,
+    edges: &Shutdown,
+) -> Result<Option<Arc<dyn Collect>>, StartError> {
+    let (Some(url), Some(secret)) = (&events.webhook_url, events.webhook_secret.reveal()) else { return Ok(None) };
+    let wrong = |error: &dyn std::fmt::Display| StartError::Webhook(error.to_string());
+    let settings = WebhookSettings {
+        target: url.parse().map_err(|error| wrong(&error))?,
+        secret: webhook::Secret::new(secret).map_err(|error| wrong(&error))?,
+        node: events.node(),
+    };
+    let counters = Arc::new(WebhookCounters::default());
+    webhook::start(settings, control.clone(), counters.clone(), edges).map_err(|error| wrong(&error))?;
+    Ok(Some(counters))
 }
 
 fn egress_settings(config: &Config) -> EgressSettings {

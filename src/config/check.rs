@@ -9,7 +9,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::load::{Loaded, Problem};
 use super::setting::PortRange;
+use super::tree::EventConfig;
+use crate::mqtt::EventTopic;
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
+use crate::webhook;
 
 /// Each may take some KiB of memory, and `GET /cameras` answers with all of them.
 const MAX_KNOWN_CAMERAS: u32 = 100_000;
@@ -118,8 +121,27 @@ impl Checker<'_> {
         if service.is_empty() || service.contains(['+', '#']) {
             self.wrong("mqtt.topics.service", "must be a topic without + and #".into());
         }
+        self.events(&c.events);
         if cfg!(not(feature = "embedded-broker")) && c.mqtt.embedded {
             self.wrong("mqtt.embedded", "this binary was built without the embedded broker".into());
+        }
+    }
+
+    fn events(&mut self, events: &EventConfig) {
+        if let Some(topic) = &events.mqtt_topic
+            && let Err(error) = EventTopic::new(topic, &events.node())
+        {
+            self.wrong("events.mqtt_topic", error.to_string());
+        }
+        if let Some(url) = &events.webhook_url {
+            if let Err(error) = url.parse::<webhook::Target>() {
+                self.wrong("events.webhook_url", error.to_string());
+            }
+            match events.webhook_secret.reveal().map(webhook::Secret::new) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.wrong("events.webhook_secret", error.to_string()),
+                None => self.wrong("events.webhook_url", "needs events.webhook_secret".into()),
+            }
         }
     }
 

@@ -14,8 +14,8 @@ pub(crate) use load::STATE_DIRECTORY;
 pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
 pub use setting::{LocalNetworks, PortRange, Secret, StorePlace};
 pub use tree::{
-    ApiConfig, AuthConfig, CameraConfig, Config, ListenConfig, LogSection, MediaConfig, MqttConfig, NetworkConfig,
-    RembPolicy, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
+    ApiConfig, AuthConfig, CameraConfig, Config, EventConfig, ListenConfig, LogSection, MediaConfig, MqttConfig,
+    NetworkConfig, RembPolicy, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]

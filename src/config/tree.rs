@@ -29,6 +29,8 @@ pub struct Config {
     pub streams: StreamConfig,
     /// What is remembered of cameras.
     pub cameras: CameraConfig,
+    /// What is told to others.
+    pub events: EventConfig,
     /// Certificate of the listeners.
     pub tls: TlsConfig,
     /// Who may do what.
@@ -232,6 +234,28 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
 }
 
+/// What is told to others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventConfig {
+    /// Name of this process where several speak to one broker (`NODE_NAME`); unset: the machine's name.
+    pub node: Option<String>,
+    /// Topic of changes, retained; unset: none are published (`EVENTS_MQTT_TOPIC`).
+    pub mqtt_topic: Option<String>,
+    /// URL to which changes are posted (`WEBHOOK_URL`).
+    pub webhook_url: Option<String>,
+    /// Key of their signature (`WEBHOOK_SECRET`).
+    pub webhook_secret: Secret,
+}
+
+impl EventConfig {
+    /// The name of this process.
+    pub fn node(&self) -> String {
+        let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+        let named = self.node.clone().or_else(machine).filter(|name| !name.is_empty());
+        named.unwrap_or_else(|| "honeycast".to_owned())
+    }
+}
+
 /// Who may do what.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuthConfig {
@@ -295,7 +319,18 @@ impl Default for TopicConfig {
             status: "prod/device/status/hive-cam/+".into(),
             state: "prod/device/message/hive-cam/+/camera/state".into(),
             activity: "prod/device/message/hive-cam/+/activity/+".into(),
-            service: "prod/service/honeycast/status".into(),
+            service: "honeycast/{node}/status".into(),
+        }
+    }
+}
+
+impl Default for EventConfig {
+    fn default() -> Self {
+        Self {
+            node: None,
+            mqtt_topic: Some("honeycast/{node}/cameras/{camera_id}/{what}".into()),
+            webhook_url: None,
+            webhook_secret: Secret::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::picture::{PictureCode, PictureStatus};
 use super::session::State;
+use crate::base::time::iso8601;
 use crate::base::{CameraId, StreamId};
 
 /// Between two points of a running stream.
@@ -108,6 +109,24 @@ pub struct Change {
     pub value: String,
     /// Why, for people.
     pub text: Option<String>,
+}
+
+impl Change {
+    /// Something as it is at this moment.
+    pub fn now(camera: CameraId, what: Aspect, value: String, text: Option<String>) -> Self {
+        Self { camera, at: SystemTime::now(), what, value, text }
+    }
+
+    /// As every edge tells it: `{camera_id, at, what, value, text}`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "camera_id": self.camera,
+            "at": iso8601(self.at),
+            "what": self.what,
+            "value": self.value,
+            "text": self.text,
+        })
+    }
 }
 
 /// How a camera is. Two of them tell what changed.

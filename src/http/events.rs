@@ -51,7 +51,7 @@ pub(super) async fn history(
         "camera_id": camera,
         "interval_seconds": POINT_EVERY.as_secs(),
         "points": points.iter().map(point).collect::<Vec<_>>(),
-        "changes": changes.iter().map(change).collect::<Vec<_>>(),
+        "changes": changes.iter().map(Change::to_json).collect::<Vec<_>>(),
         "now": iso8601(SystemTime::now()),
     })))
 }
@@ -78,21 +78,11 @@ async fn write(mut events: Events, mut writer: DuplexStream) {
         }
         text = match tokio::time::timeout(PING_EVERY, events.next()).await {
             // JSON holds no line break, so the event is one line of data.
-            Ok(Some(event)) => format!("event: {}\ndata: {}\n\n", event.what.name(), change(&event)),
+            Ok(Some(event)) => format!("event: {}\ndata: {}\n\n", event.what.name(), event.to_json()),
             Ok(None) => return,
             Err(_) => ": still here\n\n".to_owned(),
         };
     }
-}
-
-fn change(change: &Change) -> Value {
-    json!({
-        "camera_id": change.camera,
-        "at": iso8601(change.at),
-        "what": change.what,
-        "value": change.value,
-        "text": change.text,
-    })
 }
 
 fn point(point: &Point) -> Value {

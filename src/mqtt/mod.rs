@@ -7,6 +7,7 @@ mod backoff;
 pub mod broker;
 pub mod camera_link;
 mod driver;
+pub mod events;
 pub mod inbound;
 pub mod link;
 mod reason;
@@ -16,6 +17,7 @@ pub mod topics;
 #[cfg(feature = "embedded-broker")]
 pub use broker::{BrokerError, BrokerSettings, EmbeddedBroker};
 pub use camera_link::{CameraLinkCounters, CameraLinkStats};
+pub use events::{EventCounters, EventTopic, fill_node};
 pub use link::{Link, LinkCounters, LinkError, LinkSettings, LinkStatus, Message, PublishError};
 pub use tls::TlsSettings;
 pub use topics::{TopicSettings, Topics};

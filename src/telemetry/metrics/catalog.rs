@@ -105,6 +105,8 @@ families! {
     HTTP_REQUESTS: Counter "http_requests_total" ["route", "method", "status"] "Requests answered";
     HTTP_DURATION: Histogram "http_request_seconds" [] "From a request to the begin of its answer";
 
+    EVENTS: Counter "events_total" ["via", "outcome"] "Changes told to others, over MQTT and by webhook";
+
     MQTT_CONNECTED: Gauge "mqtt_connected" [] "Whether messages reach the broker";
     MQTT_PUBLISHED: Counter "mqtt_published_total" [] "Messages that the broker acknowledged";
     MQTT_FAILED: Counter "mqtt_failed_total" [] "Messages that were not acknowledged";
