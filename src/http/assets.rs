@@ -98,3 +98,48 @@ fn content_type(mime: &str) -> HeaderValue {
     let value = if textual { format!("{mime}; charset=utf-8") } else { mime.to_owned() };
     HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_viewer_page_one_level_down_names_its_files_one_level_up() {
+        let page = text(viewer_page(HeaderMap::new()).await.unwrap()).await;
+        let below = text(viewer_page_below(HeaderMap::new()).await.unwrap()).await;
+        assert!(page.contains("=\"static/js/viewer.js\"") && !page.contains("../"), "{page}");
+        assert!(below.contains("=\"../static/js/viewer.js\"") && !below.contains("=\"static/"), "{below}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_browser_has_is_not_sent_again() {
+        let first = start_page(HeaderMap::new()).await.unwrap();
+        let tag = first.headers()[header::ETAG].clone();
+        for (tags, status) in [
+            (tag.to_str().unwrap().to_owned(), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", W/{}", tag.to_str().unwrap()), StatusCode::NOT_MODIFIED),
+            ("\"other\"".to_owned(), StatusCode::OK),
+        ] {
+            let mut request = HeaderMap::new();
+            request.insert(header::IF_NONE_MATCH, HeaderValue::try_from(tags.clone()).unwrap());
+            let answer = start_page(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{tags}");
+            assert!(answer.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+            assert_eq!(text(answer).await.is_empty(), status == StatusCode::NOT_MODIFIED);
+        }
+    }
+
+    #[test]
+    fn the_policy_of_pages_allows_nothing_inline_and_nothing_from_elsewhere() {
+        for part in ["default-src 'none'", "script-src 'self';", "style-src 'self';", "base-uri 'none'"] {
+            assert!(CONTENT_SECURITY_POLICY.contains(part), "{part}");
+        }
+        assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
+    }
+}
