@@ -32,7 +32,7 @@ export class CameraPage {
     this.#charts = [
       new Chart({ name: words.charts.bitrate, get: (point) => point.bitrate, format: bitrate, least: 1e5 }),
       new Chart({ name: words.charts.loss, get: (point) => point.loss, format: percent, least: 0.01 }),
-      new Chart({ name: words.charts.jitter, get: (point) => point.jitter_ms, format: milliseconds, least: 10 }),
+      new Chart({ name: words.charts.jitter, get: (point) => point.jitter_ms, format: (value) => (value === 0 ? '0 ms' : milliseconds(value)), least: 10 }),
       new Chart({ name: words.charts.remb, get: (point) => point.remb_kbps * 1000, format: bitrate, least: 1e5 }),
       new Chart({ name: words.charts.viewers, get: (point) => point.viewers, format: (value) => number(value), least: 2 }),
     ];

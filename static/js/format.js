@@ -46,6 +46,7 @@ export function bitrate(bitsPerSecond) {
 
 export function milliseconds(value) {
   if (value === null || value === undefined) return '–';
+  if (value === 0) return '< 1 ms';
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 

@@ -38,8 +38,9 @@ export class StatsReader {
       frames: video.framesDecoded ?? 0,
       received: (video.packetsReceived ?? 0) + (audio.packetsReceived ?? 0),
       lost: Math.max(0, (video.packetsLost ?? 0) + (audio.packetsLost ?? 0)),
-      buffered: video.jitterBufferDelay ?? 0,
-      emitted: video.jitterBufferEmittedCount ?? 0,
+      // From the first packet of a picture to its end in the decoder, where the browser says it; else the buffer alone.
+      waited: video.totalProcessingDelay ?? video.jitterBufferDelay ?? 0,
+      shown: video.totalProcessingDelay === undefined ? (video.jitterBufferEmittedCount ?? 0) : (video.framesDecoded ?? 0),
     };
     const last = this.#last ?? now;
     const seconds = (now.at - last.at) / 1000;
@@ -51,8 +52,8 @@ export class StatsReader {
     const lost = Math.max(0, this.#recent.reduce((sum, [count]) => sum + count, 0));
     const expected = lost + this.#recent.reduce((sum, [, count]) => sum + count, 0);
     const rttMs = pair?.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000;
-    const frames = now.emitted - last.emitted;
-    const bufferMs = frames > 0 ? ((now.buffered - last.buffered) / frames) * 1000 : null;
+    const frames = now.shown - last.shown;
+    const waitedMs = frames > 0 ? ((now.waited - last.waited) / frames) * 1000 : null;
 
     return Object.freeze({
       width: video.frameWidth ?? 0,
@@ -67,7 +68,7 @@ export class StatsReader {
       repaired: video.retransmittedPacketsReceived ?? 0,
       jitterMs: video.jitter === undefined ? null : video.jitter * 1000,
       rttMs,
-      delayMs: bufferMs === null ? null : bufferMs + (rttMs ?? 0) / 2,
+      delayMs: waitedMs === null ? null : waitedMs + (rttMs ?? 0) / 2,
       codec: codecName(report.get(video.codecId)),
       decoder: video.decoderImplementation ?? '',
       candidate: pathName(report.get(pair?.localCandidateId), report.get(pair?.remoteCandidateId)),

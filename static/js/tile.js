@@ -115,7 +115,7 @@ export class Tile {
     const parts = this.#parts;
     parts.badge = h('span', { class: 'badge' });
     parts.why = h('p', { class: 'why' });
-    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}` });
+    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}` }, h('span', { class: 'enlarge' }, icon('full')));
     parts.live = iconButton('play', '', () => { this.#wanted = true; this.#decide(); }, { class: 'icon-button play', hidden: true });
     parts.name = h('a', { class: 'name', href: `#/camera/${this.id}` });
     parts.onlineText = h('span');

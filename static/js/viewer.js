@@ -1,7 +1,7 @@
 // The viewer page: one pane for each ?camera=, or a list of running streams to choose from.
 
 import { Api } from './api.js';
-import { loadConfig, token } from './config.js';
+import { loadConfig, root, token, withToken } from './config.js';
 import { byId, h, isCameraId, setText, stateLine } from './dom.js';
 import { duration, sentence } from './format.js';
 import { Pane } from './pane.js';
@@ -34,6 +34,13 @@ Object.defineProperty(window, 'honeycast', {
   }),
 });
 
+// The dashboard is beside this page, or on another port of which the page knows nothing.
+if (location.pathname.includes('/livestream/')) {
+  byId('home').href = withToken(root.href);
+  byId('back').href = withToken(root.href);
+  byId('back').hidden = false;
+  setText(byId('back'), `← ${text.camera.back}`);
+}
 byId('top-tools').append(themeButton());
 setText(byId('log-title'), words.log);
 byId('log').setAttribute('aria-label', words.logLabel);

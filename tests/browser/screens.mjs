@@ -31,10 +31,10 @@ scenario('screenshots', async (world) => {
       const states = Object.values(await tiles(page));
       return states.includes('live') && !states.includes('connecting');
     })],
-    camera: [`/#/camera/${ids[0]}`, (page) => page.getByText('Feedback reaches the camera').waitFor()],
+    camera: [`/#/camera/${ids[0]}`, async (page) => { await page.getByText('Feedback reaches the camera').waitFor(); await page.locator('.single .badge[data-state="live"]').waitFor(); }],
     system: ['/#/system', (page) => page.getByText('Everything works.').waitFor()],
     activity: ['/#/activity', (page) => page.getByRole('heading', { name: 'Activity' }).waitFor()],
-    viewer: [`/livestream/viewer?${lone}`, async (page) => { await inState(page, 'live'); await page.locator('#stage').focus(); await page.keyboard.press('i'); await until('figures', () => page.evaluate(() => window.honeycast.stats.fps)); }],
+    viewer: [`/livestream/viewer?${lone}`, async (page) => { await inState(page, 'live'); if (await page.locator('.figures').isHidden()) await page.getByRole('button', { name: 'Figures' }).click(); await until('figures', () => page.evaluate(() => window.honeycast.stats.fps)); }],
     viewers: [`/livestream/viewer?${pair}`, (page) => until('both are live', () => page.evaluate(() => window.honeycast.states.join() === 'live,live'))],
     chooser: ['/livestream/viewer', (page) => page.getByText(/^Live · /).first().waitFor()],
     login: ['/login', (page) => page.waitForLoadState()],
