@@ -20,8 +20,8 @@ use honeycast::base::{StreamId, ViewerId};
 use honeycast::egress::fanout::Fanout;
 use honeycast::egress::viewer::{NewViewer, Path, RunSink};
 use honeycast::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
-use honeycast::media::{ClockPoint, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
-use honeycast::webrtc::{Codec, NegotiatedTracks, Sealer, SrtpProfile, Track};
+use honeycast::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, RtpTime, SeqNo, Ssrc};
+use honeycast::webrtc::{Format, NegotiatedTracks, Sealer, SrtpProfile, Track};
 
 const VIEWERS: [usize; 4] = [1, 10, 100, 500];
 const FRAME_PACKETS: u64 = 8;
@@ -165,7 +165,12 @@ fn cameras(c: &mut Criterion) {
 }
 
 fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
-    let video = Track { mid: "0".into(), codec: Codec::H264, ssrc: Ssrc(1), payload_type: 96, rtx: None };
+    let video = Track {
+        mid: "0".into(),
+        ssrc: Ssrc(1),
+        formats: vec![Format { codec: Codec::H264, payload_type: 96 }],
+        rtx: None,
+    };
     NewViewer {
         viewer: ViewerId::random(),
         stream,
@@ -182,8 +187,8 @@ fn frame(seq: u64, now: Instant, payload: &Bytes) -> Arc<Frame> {
         .map(|n| FramePacket { seq: ExtSeq(n), marker: n + 1 == seq + FRAME_PACKETS, payload: payload.clone() })
         .collect();
     let time = RtpTime((1 << 32) + seq * 450);
-    let clock = ClockPoint { at: now, rtp: time };
-    Arc::new(Frame { kind: MediaKind::Video, time, starts_keyframe: true, packets, arrived: now, clock })
+    let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
+    Arc::new(Frame { codec: Codec::H264, time, starts_keyframe: true, packets, arrived: now, clock })
 }
 
 criterion_group!(benches, fanout, cameras);

@@ -10,7 +10,7 @@ use honeycast::media::pipeline::Pipeline;
 use honeycast::media::receive::TrackReceiver;
 use honeycast::media::rewrite::Rewrite;
 use honeycast::media::rtp::{RtpHeader, RtpPacket};
-use honeycast::media::{ExtSeq, MediaKind, RtpTime, SeqNo, Ssrc};
+use honeycast::media::{Codec, ExtSeq, MediaKind, RtpTime, SeqNo, Ssrc};
 use honeycast::webrtc::feedback::{CameraFeedback, FeedbackSettings};
 
 const PAYLOAD: usize = 1_200;
@@ -35,7 +35,7 @@ fn ingest(c: &mut Criterion) {
     group.bench_function("parse, place, feedback chain, repair, frame", |b| {
         let settings = FeedbackSettings { ssrc: Ssrc(1), cname: "bench".into(), bitrate_range: (500_000, 5_000_000) };
         let mut feedback = CameraFeedback::new(settings);
-        let mut receiver = TrackReceiver::new(MediaKind::Video);
+        let mut receiver = TrackReceiver::new();
         let mut pipeline = Pipeline::new(MediaKind::Video);
         let mut frames = Vec::new();
         let mut clock = StreamClock::default();
@@ -45,9 +45,11 @@ fn ingest(c: &mut Criterion) {
         b.iter(|| {
             now += Duration::from_millis(5);
             let packet = RtpPacket::parse(next.next().expect("the cycle has no end").clone()).expect("valid");
-            let placed = receiver.place(&packet, false, now).expect("in order");
-            feedback.on_rtp(MediaKind::Video, &packet, placed.restarted, now);
-            let clock = clock.on_packet(MediaKind::Video, placed.time, now);
+            let placed = receiver
+                .place(&packet, Codec::H264, false, clock.expected(MediaKind::Video, now), now)
+                .expect("in order");
+            feedback.on_rtp(Codec::H264, &packet, placed.restarted, now);
+            let clock = clock.on_packet(Codec::H264, placed.time, now);
             pipeline.push(&packet, placed, clock, now, &mut frames);
             black_box(frames.drain(..).count());
             black_box(feedback.poll_datagram(now))

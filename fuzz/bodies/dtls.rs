@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use honeycast::webrtc::{Identity, Output, ParsedOffer, Session, SessionConfig};
+use honeycast::webrtc::{Identity, Output, ParsedOffer, RunningCodecs, Session, SessionConfig};
 use stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME, RawAttribute};
 use stun::fingerprint::FINGERPRINT;
 use stun::integrity::MessageIntegrity;
@@ -67,7 +67,7 @@ fn drain(session: &mut Session, source: SocketAddr) -> usize {
 /// A session whose peer has passed the ICE check from `source`.
 fn proven_session(source: SocketAddr, now: Instant) -> Session {
     let offer = ParsedOffer::parse(OFFER).expect("a valid offer");
-    let (mut session, answer) = Session::accept(&offer, config(), None, now).expect("an answer");
+    let (mut session, answer) = Session::accept(&offer, config(), RunningCodecs::default(), now).expect("an answer");
     let value =
         |text: &str, name: &str| text.lines().find_map(|line| line.strip_prefix(name)).expect("an ICE line").to_owned();
     let username = format!("{}:{}", value(&answer.sdp, "a=ice-ufrag:"), value(OFFER, "a=ice-ufrag:"));

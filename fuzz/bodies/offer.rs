@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use honeycast::webrtc::{Identity, LocalCandidate, MAX_OFFER_LEN, MAX_SECTIONS, ParsedOffer, Session, SessionConfig};
+use honeycast::media::{Codec, MediaKind};
+use honeycast::webrtc::{
+    Identity, LocalCandidate, MAX_OFFER_LEN, MAX_SECTIONS, ParsedOffer, RunningCodecs, Session, SessionConfig,
+};
 
 /// Whether `data` is an offer that gets an answer.
 pub(crate) fn run(data: &[u8]) -> bool {
@@ -11,14 +14,20 @@ pub(crate) fn run(data: &[u8]) -> bool {
         return false;
     };
     assert!(data.len() <= MAX_OFFER_LEN);
-    // The camera's profile decides about the payload type, not about success.
-    let answered = [None, Some("42e01f"), Some("640028"), Some("nonsense")].map(|profile| answer(&offer, profile));
+    // What the camera sends decides about the payload types, not about success.
+    let running = [
+        (None, None),
+        (Some("42e01f"), Some(Codec::Opus)),
+        (Some("640028"), Some(Codec::Pcmu)),
+        (Some("nonsense"), Some(Codec::H264)),
+    ];
+    let answered = running.map(|(profile_level_id, audio)| answer(&offer, RunningCodecs { profile_level_id, audio }));
     assert!(answered.iter().all(|result| *result == answered[0]));
     answered[0]
 }
 
-fn answer(offer: &ParsedOffer, profile: Option<&str>) -> bool {
-    let Ok((session, answer)) = Session::accept(offer, config(), profile, Instant::now()) else { return false };
+fn answer(offer: &ParsedOffer, running: RunningCodecs<'_>) -> bool {
+    let Ok((session, answer)) = Session::accept(offer, config(), running, Instant::now()) else { return false };
     let sdp = &answer.sdp;
     assert!(sdp.ends_with("\r\n"));
     for line in sdp.split_terminator("\r\n") {
@@ -33,7 +42,12 @@ fn answer(offer: &ParsedOffer, profile: Option<&str>) -> bool {
     assert_eq!(lines("m="), all.len() + answer.rejected.len(), "one section for each of the offer");
     assert_eq!(lines("a=ice-lite"), 1);
     for track in all {
-        assert!(track.payload_type < 128);
+        assert!(!track.formats.is_empty());
+        for format in &track.formats {
+            assert!(format.payload_type < 128);
+            assert_eq!(format.codec.kind() == MediaKind::Video, tracks.video.as_ref() == Some(track));
+            assert!(sdp.contains(&format!("a=rtpmap:{} ", format.payload_type)));
+        }
         assert_eq!(track.mid.is_empty(), !sdp.contains(&format!("a=mid:{}\r\n", track.mid)));
         assert!(sdp.contains(&format!("a=ssrc:{} ", track.ssrc.0)));
         if let Some(rtx) = track.rtx {

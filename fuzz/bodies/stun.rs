@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use honeycast::webrtc::{Identity, ParsedOffer, Session, SessionConfig, request_ufrag};
+use honeycast::webrtc::{Identity, ParsedOffer, RunningCodecs, Session, SessionConfig, request_ufrag};
 
 const OFFER: &str = include_str!("../../tests/data/offer-chromium.sdp");
 
@@ -14,7 +14,7 @@ pub(crate) fn run(data: &[u8]) -> bool {
     let now = Instant::now();
     let source = SocketAddr::from(([192, 0, 2, 7], 40_000));
     let offer = ParsedOffer::parse(OFFER).expect("a valid offer");
-    let (mut session, _) = Session::accept(&offer, config(), None, now).expect("an answer");
+    let (mut session, _) = Session::accept(&offer, config(), RunningCodecs::default(), now).expect("an answer");
     let due = session.poll_timeout();
     session.handle_datagram(source, data, now);
     // Nobody guesses the session's random password.

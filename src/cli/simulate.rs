@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::base::CameraId;
 use crate::mqtt::TlsSettings;
-use crate::sim::{CameraSettings, Fault, FaultSettings, Imitated, ReportFormat, RtcpSending, SimSettings};
+use crate::sim::{CameraSettings, Codec, Fault, FaultSettings, Imitated, ReportFormat, RtcpSending, SimSettings};
 
 /// From this many on, cameras wake up together.
 const MANY: u32 = 10;
@@ -91,8 +91,12 @@ pub(super) struct SimulateArgs {
     #[arg(long, conflicts_with = "rtcp", help_heading = "Ways")]
     no_rtcp: bool,
 
-    /// Send no audio.
-    #[arg(long, help_heading = "Ways")]
+    /// What the sound is.
+    #[arg(long, value_name = "CODEC", value_enum, default_value_t = Audio::Opus, help_heading = "Ways")]
+    audio: Audio,
+
+    /// Send no audio; the same as --audio none.
+    #[arg(long, conflicts_with = "audio", help_heading = "Ways")]
     no_audio: bool,
 
     /// Keep the bitrate, whatever REMB says. Otherwise the camera sends a small picture (about 200 kbit/s)
@@ -157,6 +161,10 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
     change_ssrc_after: Option<f64>,
 
+    /// Go on with the sound in the other codec once, this many seconds after the first stream began.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Faults")]
+    switch_audio_after: Option<f64>,
+
     /// Let sequence numbers and timestamps wrap around within the first seconds.
     #[arg(long, help_heading = "Faults")]
     near_wrap: bool,
@@ -190,6 +198,17 @@ enum Report {
     None,
 }
 
+/// What the sound is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Audio {
+    /// Opus.
+    Opus,
+    /// PCMU.
+    Pcmu,
+    /// None.
+    None,
+}
+
 /// Where RTCP comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rtcp {
@@ -220,7 +239,12 @@ impl SimulateArgs {
         first.bind = self.bind;
         first.seed = self.seed;
         first.behaviour = CameraSettings {
-            audio: !self.no_audio,
+            audio: match self.audio {
+                _ if self.no_audio => None,
+                Audio::Opus => Some(Codec::Opus),
+                Audio::Pcmu => Some(Codec::Pcmu),
+                Audio::None => None,
+            },
             rtcp: match self.rtcp {
                 _ if self.no_rtcp => RtcpSending::None,
                 Rtcp::OwnPort => RtcpSending::OwnPort,
@@ -262,6 +286,7 @@ impl SimulateArgs {
             (self.reboot_after, Fault::Reboot),
             (self.rebind_after, Fault::Rebind),
             (self.change_ssrc_after, Fault::ChangeSource),
+            (self.switch_audio_after, Fault::SwitchSound),
         ];
         let others = others.into_iter().filter_map(|(after, fault)| after.map(|after| (after, fault)));
         moved.into_iter().chain(others).map(|(after, fault)| (Duration::from_secs_f64(after), fault)).collect()
@@ -368,7 +393,8 @@ mod tests {
         assert!(camera.link.tls.is_none() && camera.link.credentials.is_none());
         assert_eq!(camera.behaviour.stop_without_feedback, Some(Duration::from_secs(30)));
         assert_eq!(camera.behaviour.rtcp, RtcpSending::OwnPort);
-        assert!(camera.behaviour.audio && camera.behaviour.follow_remb && camera.behaviour.answer_nack);
+        assert_eq!(camera.behaviour.audio, Some(Codec::Opus));
+        assert!(camera.behaviour.follow_remb && camera.behaviour.answer_nack);
         assert!(!camera.behaviour.honour_pli && !camera.faults.silent && camera.faults.schedule.is_empty());
     }
 
@@ -392,7 +418,7 @@ mod tests {
         let ways = camera.behaviour;
         assert_eq!((ways.stop_without_feedback, ways.rtcp), (None, RtcpSending::None));
         assert_eq!(ways.stop_without_keepalive, Some(Duration::from_millis(9_500)));
-        assert!(!ways.audio && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
+        assert!(ways.audio.is_none() && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
         let faults = camera.faults;
         assert_eq!((faults.loss_percent, faults.reorder_percent), (1.5, 2.0));
         assert!(faults.silent && faults.near_wrap && ways.small_picture);
@@ -408,6 +434,8 @@ mod tests {
         assert_eq!(faults.schedule, schedule.map(|(after, fault)| (Duration::from_secs(after), fault)));
         let to = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         assert_eq!(faults.imitate, Some(Imitated { video: to(5006), rtcp: to(5007), audio: to(5008) }));
+        assert_eq!(one("--audio pcmu").behaviour.audio, Some(Codec::Pcmu));
+        assert_eq!(one("--audio none").behaviour.audio, None);
         assert_eq!(one("--rtcp own-port-each").behaviour.rtcp, RtcpSending::OwnPortEach);
         assert_eq!(one("--rtcp after-received").behaviour.rtcp, RtcpSending::AfterReceived);
         assert!(!one("--no-verify-hostname").link.tls.unwrap().verify_hostname);

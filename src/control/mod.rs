@@ -45,5 +45,5 @@ pub use settings::{BrokerStatus, Settings};
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{Candidate, CloseReason, ViewerStats};
 pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
-pub use crate::media::doctor::CodecReport;
+pub use crate::media::doctor::{CodecReport, sound_advice};
 pub use crate::media::reorder::ReorderCounters;

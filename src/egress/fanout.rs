@@ -150,9 +150,9 @@ impl Fanout {
     /// A frame for everyone who watches the stream.
     pub fn on_frame(&mut self, stream: StreamId, frame: &Arc<Frame>, now: Instant, sink: &mut impl RunSink) {
         let Some(stream) = self.streams.get_mut(&stream) else { return };
-        stream.rings[frame.kind.index()].insert(frame);
-        stream.clocks[frame.kind.index()] = Some(frame.clock);
-        if frame.kind == MediaKind::Video {
+        stream.rings[frame.kind().index()].insert(frame);
+        stream.clocks[frame.kind().index()] = Some(frame.clock);
+        if frame.kind() == MediaKind::Video {
             stream.gop.push(frame);
         }
         for viewer in &mut stream.viewers {
@@ -191,4 +191,8 @@ impl Fanout {
 }
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrap_tests;

@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use super::shard::{self, ShardInbox, ShardSink};
 use crate::base::udp::{self, RunSender};
 use crate::base::{Shutdown, StreamId, ViewerId};
-use crate::media::FrameSink;
+use crate::media::{Codec, FrameSink};
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// A viewer who wants in.
@@ -26,6 +26,8 @@ pub struct AddViewer {
     pub offer: String,
     /// `profile-level-id` of the camera's real SPS where it is known.
     pub profile_level_id: Option<String>,
+    /// What the camera's sound is, where that is known.
+    pub audio: Option<Codec>,
 }
 
 /// A host candidate in the form browsers take (`RTCIceCandidateInit`).
@@ -134,6 +136,10 @@ pub struct ViewerStats {
     pub rtt_ms: Option<f64>,
     /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
     pub remb: Option<u64>,
+    /// The sound that it takes, the preferred one first; empty without sound.
+    pub audio_codecs: Vec<Codec>,
+    /// Sound packets that it did not get because its offer has no such codec.
+    pub audio_unplayable: u64,
 }
 
 /// Settings of the egress.

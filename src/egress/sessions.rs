@@ -15,7 +15,7 @@ use super::shard::Command;
 use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
 use crate::media::Ssrc;
-use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, Session, SessionConfig, request_ufrag};
+use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, RunningCodecs, Session, SessionConfig, request_ufrag};
 
 /// Middle 32 bits of NTP time count 1/65,536 s.
 const NTP_SHORT: f64 = 65_536.0;
@@ -111,9 +111,9 @@ impl Sessions {
         if !self.streams.contains(&add.stream) {
             return Err(ViewerError::NoStream);
         }
-        let profile = add.profile_level_id.as_deref();
+        let running = RunningCodecs { profile_level_id: add.profile_level_id.as_deref(), audio: add.audio };
         let (session, answer) =
-            Session::accept(offer, &self.config, profile, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
+            Session::accept(offer, &self.config, running, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
         let shard = (0..self.load.len()).min_by_key(|shard| self.load[*shard]).unwrap_or(0);
         self.load[shard] += 1;
         self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
@@ -163,12 +163,15 @@ impl Sessions {
 
     pub(super) fn stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
+        let audio = entry.session.tracks().audio.iter().flat_map(|track| &track.formats);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Some(ViewerStats {
             remote: entry.path.map(|path| path.remote),
             packets: count(&entry.counters.packets),
             bytes: count(&entry.counters.bytes),
             retransmissions: count(&entry.counters.retransmissions),
+            audio_codecs: audio.map(|format| format.codec).collect(),
+            audio_unplayable: count(&entry.counters.audio_unplayable),
             ..entry.stats.clone()
         })
     }

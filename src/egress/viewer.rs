@@ -13,7 +13,7 @@ use crate::media::cache::{GopCache, PacketRing};
 use crate::media::rewrite::Rewrite;
 use crate::media::rtcp::{RtcpWriter, SenderInfo};
 use crate::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
-use crate::media::{ClockPoint, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
+use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
 use crate::webrtc::{NegotiatedTracks, Sealer, Track};
 
 /// Between sender reports.
@@ -61,6 +61,8 @@ pub struct ViewerCounters {
     pub retransmissions: AtomicU64,
     /// Runs that the socket refused.
     pub refused_runs: AtomicU64,
+    /// Sound packets in a codec that the viewer does not take.
+    pub audio_unplayable: AtomicU64,
 }
 
 /// A viewer whose DTLS is done.
@@ -122,6 +124,8 @@ pub(super) struct ViewerOut {
     backlog_packets: usize,
     /// Nothing of the picture is sent before the next keyframe.
     awaits_keyframe: bool,
+    /// The codec that it was said not to take.
+    unplayable: Option<Codec>,
     retransmissions_left: u32,
     budget_since: Instant,
 }
@@ -142,6 +146,7 @@ impl ViewerOut {
             backlog: VecDeque::new(),
             backlog_packets: 0,
             awaits_keyframe: true,
+            unplayable: None,
             retransmissions_left: RETRANSMISSIONS_PER_SECOND,
             budget_since: now,
         }
@@ -205,10 +210,17 @@ impl ViewerOut {
 
     /// A live frame of the stream.
     pub(super) fn on_frame(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        match frame.kind {
+        match frame.kind() {
             MediaKind::Video => self.on_video(frame, now, run, sink),
             MediaKind::Audio => {
                 let Some(audio) = &mut self.audio else { return };
+                if audio.negotiated.payload_type(frame.codec).is_none() {
+                    if self.unplayable.replace(frame.codec) != Some(frame.codec) {
+                        tracing::warn!(viewer = %self.viewer, codec = frame.codec.name(), "hears nothing: its offer does not have the camera's sound codec");
+                    }
+                    self.counters.audio_unplayable.fetch_add(frame.packets.len() as u64, Ordering::Relaxed);
+                    return;
+                }
                 if !audio.rewrite.is_started() {
                     audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
                 }
@@ -247,17 +259,18 @@ impl ViewerOut {
 
     /// Counts what was sent; on an error some runs of the frame may have gone out.
     fn send_frame(&mut self, frame: &Frame, run: &mut Vec<u8>, sink: &mut impl RunSink) -> io::Result<()> {
-        let track = match frame.kind {
+        let track = match frame.kind() {
             MediaKind::Video => &mut self.video,
             MediaKind::Audio => &mut self.audio,
         };
         let Some(track) = track else { return Ok(()) };
+        let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(()) };
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         let (mut packets, mut octets) = (0u32, 0u32);
         for packet in &frame.packets {
             let Some((seq, time)) = track.rewrite.map(packet.seq, frame.time) else { continue };
             let header = RtpHeader {
-                payload_type: track.negotiated.payload_type,
+                payload_type,
                 marker: packet.marker,
                 seq: seq.wire(),
                 timestamp: time.wire(),
@@ -293,11 +306,13 @@ impl ViewerOut {
         for wire in lost {
             let sent = highest.extend(*wire);
             let original = track.rewrite.original(sent).and_then(|seq| rings[track.kind.index()].get(seq));
-            let Some((FramePacket { marker, payload, .. }, time)) = original else { continue };
-            let Some(time) = track.rewrite.time_of(sent, time) else { continue };
+            let Some((FramePacket { marker, payload, .. }, frame)) = original else { continue };
+            // As it was sent: the codec may be another by now.
+            let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { continue };
+            let Some(time) = track.rewrite.time_of(sent, frame.time) else { continue };
             let Some(left) = self.retransmissions_left.checked_sub(1) else { break };
             self.retransmissions_left = left;
-            let Track { payload_type, ssrc, .. } = track.negotiated;
+            let ssrc = track.negotiated.ssrc;
             let mut header =
                 RtpHeader { payload_type, marker: *marker, seq: sent.wire(), timestamp: time.wire(), ssrc };
             match &track.negotiated.rtx {
@@ -332,7 +347,7 @@ impl ViewerOut {
         self.next_report = now + REPORT_INTERVAL;
         for track in [&self.video, &self.audio].into_iter().flatten() {
             let Some(clock) = clocks[track.kind.index()] else { continue };
-            let Some(time) = track.rewrite.live_time(clock.project(now, track.kind.clock_rate())) else { continue };
+            let Some(time) = track.rewrite.live_time(clock.project(now)) else { continue };
             let ssrc = track.negotiated.ssrc;
             let info = SenderInfo {
                 ssrc,

@@ -11,7 +11,7 @@ use crate::base::{StreamId, ViewerId};
 use crate::control::registry::CameraFacts;
 use crate::control::{
     CodecReport, IngestStats, KeepaliveInfo, ManagerInfo, MediaInfo, ReorderCounters, Started, StreamInfo, TrackStats,
-    ViewerInfo, ViewerStats,
+    ViewerInfo, ViewerStats, sound_advice,
 };
 
 // There is no media server with pipelines and endpoints any more, but scripts print these ids and some keep them.
@@ -172,7 +172,11 @@ fn ingest(stats: &IngestStats) -> Value {
     let mut video_track = track(video);
     video_track["codec"] = json!(codec.filter(|report| report.pictures > 0).map(self::codec));
     video_track["repair"] = json!(codec.map(|report| repair(report, &stats.reordering)));
-    let advice = codec.map(CodecReport::advice).unwrap_or_default();
+    let mut audio_track = track(audio);
+    audio_track["codec"] =
+        json!(audio.codec.map(|codec| json!({ "name": codec.name(), "clock_rate": codec.clock_rate() })));
+    let mut advice = codec.map(CodecReport::advice).unwrap_or_default();
+    advice.extend(audio.codec.and_then(sound_advice));
     json!({
         "packets": video.packets + audio.packets,
         "loss": video.lost + audio.lost,
@@ -197,7 +201,7 @@ fn ingest(stats: &IngestStats) -> Value {
             "rtcp": address(stats.rtcp_source),
         },
         "video": video_track,
-        "audio": track(audio),
+        "audio": audio_track,
         "advice": advice.iter().map(|advice| json!({ "code": advice.code, "text": advice.text })).collect::<Vec<_>>(),
     })
 }
@@ -263,6 +267,8 @@ fn viewer_stats(stats: &ViewerStats) -> Value {
         "fraction_lost": stats.fraction_lost,
         "rtt_ms": stats.rtt_ms.map(hundredths),
         "remb_kbps": stats.remb.map(|remb| remb / 1000),
+        "audio_codecs": stats.audio_codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>(),
+        "audio_unplayable": stats.audio_unplayable,
     })
 }
 

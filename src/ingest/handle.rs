@@ -13,7 +13,7 @@ use crate::base::{CameraId, Shutdown, StreamId};
 use crate::media::doctor::CodecReport;
 use crate::media::latch::Entrance;
 use crate::media::reorder::ReorderCounters;
-use crate::media::{FrameSink, Ssrc};
+use crate::media::{Codec, FrameSink, Ssrc};
 use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};
 
 /// A stream that the ingest is to expect.
@@ -100,6 +100,8 @@ pub struct TrackStats {
     pub jitter_ms: f64,
     /// Bits per second over the last second.
     pub bitrate: u64,
+    /// What arrives; `None` before the first packet.
+    pub codec: Option<Codec>,
 }
 
 /// What the ingest knows of a stream.

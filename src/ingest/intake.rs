@@ -24,12 +24,11 @@ use crate::base::{StreamId, Timers};
 use crate::media::latch::{Arrival, Clue, Entrance, Expect, Latch, Latched, Refusal, RtcpClue, RtpClue, Slot};
 use crate::media::rtcp::blocks;
 use crate::media::rtp::{DatagramKind, RtpPacket, classify};
-use crate::media::{MediaKind, Ssrc};
+use crate::media::{Codec, MediaKind, Ssrc};
 use crate::webrtc::feedback::FeedbackSettings;
 
 /// Payload types of the SDP in `play` (contract §3).
-const VIDEO_PAYLOAD_TYPE: u8 = 103;
-const OPUS_PAYLOAD_TYPE: u8 = 96;
+const PAYLOAD_TYPES: [(u8, Codec); 3] = [(103, Codec::H264), (96, Codec::Opus), (0, Codec::Pcmu)];
 const CNAME: &str = "honeycast";
 
 /// The port of ours that a datagram arrived at.
@@ -179,11 +178,9 @@ impl Intake {
 
     fn on_rtp(&mut self, source: SocketAddr, door: Door, datagram: Bytes, now: Instant) -> Result<(), Dropped> {
         let packet = RtpPacket::parse(datagram).map_err(|_| (DropReason::MalformedRtp, None))?;
-        let kind = match packet.payload_type() {
-            VIDEO_PAYLOAD_TYPE => MediaKind::Video,
-            OPUS_PAYLOAD_TYPE => MediaKind::Audio,
-            _ => return Err((DropReason::PayloadType, None)),
-        };
+        let codec = PAYLOAD_TYPES.iter().find(|(number, _)| *number == packet.payload_type()).map(|(_, codec)| *codec);
+        let codec = codec.ok_or((DropReason::PayloadType, None))?;
+        let kind = codec.kind();
         let clue = Clue::Rtp(RtpClue { ssrc: packet.ssrc(), timestamp: packet.timestamp() });
         let arrival = Arrival { source, entrance: door.entrance, slot: kind.into(), clue };
         let Latched { stream: id, new, waited } = self.latched(&arrival, door, now)?;
@@ -192,7 +189,7 @@ impl Intake {
                 // The keyframe that it began with was among the packets dropped meanwhile.
                 stream.request_keyframe(now);
             }
-            let placed = stream.on_rtp(kind, &packet, new, now);
+            let placed = stream.on_rtp(codec, &packet, new, now);
             if new && kind == MediaKind::Video && placed.is_ok() {
                 self.events.push_back(IngestEvent::MediaStarted { stream: id, source });
             }

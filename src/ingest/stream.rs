@@ -11,7 +11,7 @@ use crate::media::receive::{Placed, Refused, TrackReceiver};
 use crate::media::reorder::ReorderCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
-use crate::media::{Frame, FrameSink, MediaKind};
+use crate::media::{Codec, Frame, FrameSink, MediaKind};
 use crate::webrtc::feedback::{CameraFeedback, FeedbackHealth, FeedbackSettings, FeedbackWarning};
 
 /// No RTP for this long is a stall (design §4).
@@ -55,7 +55,7 @@ struct Track {
 
 impl Track {
     fn new(kind: MediaKind) -> Self {
-        Self { receiver: TrackReceiver::new(kind), pipeline: Pipeline::new(kind) }
+        Self { receiver: TrackReceiver::new(), pipeline: Pipeline::new(kind) }
     }
 }
 
@@ -107,13 +107,15 @@ impl Stream {
     /// [`Refused`]: it is not forwarded, or not yet.
     pub(super) fn on_rtp(
         &mut self,
-        kind: MediaKind,
+        codec: Codec,
         packet: &RtpPacket,
         moved: bool,
         now: Instant,
     ) -> Result<(), Refused> {
+        let kind = codec.kind();
+        let expected = self.clock.expected(kind, now);
         let track = &mut self.tracks[kind.index()];
-        let mut placed = match track.receiver.place(packet, moved, now) {
+        let mut placed = match track.receiver.place(packet, codec, moved, expected, now) {
             Ok(placed) => placed,
             Err(refused) => {
                 if refused == Refused::Duplicate {
@@ -134,10 +136,10 @@ impl Stream {
         }
         let restarted = placed.restarted;
         if let Some((first, placed_first)) = confirmed {
-            self.forward(kind, &first, placed_first, now);
+            self.forward(&first, placed_first, now);
             placed.restarted = false;
         }
-        self.forward(kind, packet, placed, now);
+        self.forward(packet, placed, now);
         self.emit(now);
         // What the camera sent before its reboot is of no use to what comes after it.
         if restarted && !is_first && kind == MediaKind::Video {
@@ -146,12 +148,13 @@ impl Stream {
         Ok(())
     }
 
-    fn forward(&mut self, kind: MediaKind, packet: &RtpPacket, placed: Placed, now: Instant) {
+    fn forward(&mut self, packet: &RtpPacket, placed: Placed, now: Instant) {
+        let kind = placed.codec.kind();
         if placed.restarted {
             self.clock.on_restart(kind);
         }
-        self.feedback.on_rtp(kind, packet, placed.restarted, now);
-        let clock = self.clock.on_packet(kind, placed.time, now);
+        self.feedback.on_rtp(placed.codec, packet, placed.restarted, now);
+        let clock = self.clock.on_packet(placed.codec, placed.time, now);
         self.tracks[kind.index()].pipeline.push(packet, placed, clock, now, &mut self.frames);
     }
 
@@ -165,7 +168,7 @@ impl Stream {
                     continue;
                 }
                 if let Some(rtp) = track.receiver.continuous_time(info.rtp_time) {
-                    self.clock.on_sender_report(kind, info.ntp, rtp);
+                    self.clock.on_sender_report(kind, info.ntp, rtp, now);
                 }
             }
         }
@@ -264,6 +267,11 @@ impl From<crate::media::receive::ReceiveFigures> for super::TrackStats {
             duplicates: figures.duplicates,
             jitter_ms: figures.jitter.as_secs_f64() * 1_000.0,
             bitrate: figures.bitrate,
+            codec: figures.codec,
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::{Frame, FramePacket};
-use super::id::{ExtSeq, RtpTime};
+use super::id::ExtSeq;
 
 /// The newest packets of a track, found by sequence number.
 #[derive(Debug)]
@@ -28,11 +28,11 @@ impl PacketRing {
         }
     }
 
-    /// The packet with this number and its timestamp, if it is still remembered.
-    pub fn get(&self, seq: ExtSeq) -> Option<(&FramePacket, RtpTime)> {
+    /// The packet with this number and its frame, if it is still remembered.
+    pub fn get(&self, seq: ExtSeq) -> Option<(&FramePacket, &Frame)> {
         let (frame, index) = self.slots[self.slot(seq)].as_ref()?;
         let packet = &frame.packets[usize::from(*index)];
-        (packet.seq == seq).then_some((packet, frame.time))
+        (packet.seq == seq).then_some((packet, &**frame))
     }
 
     fn slot(&self, seq: ExtSeq) -> usize {
@@ -104,7 +104,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::{ClockPoint, MediaKind};
+    use crate::media::{ClockPoint, Codec, RtpTime};
 
     fn frame(seq: u64, count: u64, starts_keyframe: bool, arrived: Instant) -> Arc<Frame> {
         let payload = Bytes::from_static(&[0; 100]);
@@ -112,12 +112,12 @@ mod tests {
             (seq..seq + count).map(|seq| FramePacket { seq: ExtSeq(seq), marker: false, payload: payload.clone() });
         let time = RtpTime(seq * 10);
         Arc::new(Frame {
-            kind: MediaKind::Video,
+            codec: Codec::H264,
             time,
             starts_keyframe,
             packets: packets.collect(),
             arrived,
-            clock: ClockPoint { at: arrived, rtp: time },
+            clock: ClockPoint { at: arrived, rtp: time, rate: 90_000 },
         })
     }
 
@@ -126,7 +126,7 @@ mod tests {
         let (mut ring, now) = (PacketRing::new(8), Instant::now());
         ring.insert(&frame(0, 4, true, now));
         ring.insert(&frame(4, 4, false, now));
-        assert_eq!(ring.get(ExtSeq(5)).unwrap().1, RtpTime(40));
+        assert_eq!(ring.get(ExtSeq(5)).unwrap().1.time, RtpTime(40));
         ring.insert(&frame(8, 2, false, now));
         assert!(ring.get(ExtSeq(0)).is_none());
         assert!(ring.get(ExtSeq(8)).is_some());

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::frame::Codec;
 use super::h264::{ProfileLevelId, SliceStart};
 use super::id::RtpTime;
 use super::packetize::MAX_PAYLOAD;
@@ -158,7 +159,13 @@ impl CodecDoctor {
     }
 }
 
-/// Something about a camera's video that an operator can change.
+/// What to say about the codec of a camera's sound.
+pub fn sound_advice(codec: Codec) -> Option<Advice> {
+    let text = "The sound is PCMU, which is of telephone quality at 64 kbit/s. Every browser plays it; Opus sounds better and needs less.";
+    (codec == Codec::Pcmu).then(|| Advice { code: "pcmu_audio", text: text.into() })
+}
+
+/// Something about a camera's video or sound that an operator can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
     /// For programs; does not change.

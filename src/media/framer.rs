@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::frame::{ClockPoint, Frame, FramePacket, MediaKind};
+use super::frame::{ClockPoint, Codec, Frame, FramePacket, MediaKind};
 use super::repair::Part;
 
 /// A frame is handed on with at most this many packets: viewers take turns (design §3).
@@ -11,28 +11,22 @@ pub const MAX_PACKETS: usize = 32;
 pub const MAX_WAIT: Duration = Duration::from_millis(1);
 
 /// Collects the packets of one track.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Framer {
-    kind: MediaKind,
     open: Option<Frame>,
 }
 
 impl Framer {
-    /// A framer that holds nothing.
-    pub fn new(kind: MediaKind) -> Self {
-        Self { kind, open: None }
-    }
-
     /// Adds a packet, whose payload must not be empty. Yields the frames that are complete with it: none,
     /// one, or two when the packet belongs to another timestamp than the ones before and ends its own.
-    pub fn push(&mut self, part: Part, clock: ClockPoint, now: Instant) -> [Option<Frame>; 2] {
+    pub fn push(&mut self, part: Part, codec: Codec, clock: ClockPoint, now: Instant) -> [Option<Frame>; 2] {
         let before = match &self.open {
             // What a decoder can start with is the first packet of a frame.
             Some(frame) if frame.time != part.time || part.starts_keyframe => self.open.take(),
             _ => None,
         };
         let frame = self.open.get_or_insert_with(|| Frame {
-            kind: self.kind,
+            codec,
             time: part.time,
             starts_keyframe: part.starts_keyframe,
             packets: Vec::new(),
@@ -42,7 +36,7 @@ impl Framer {
         let place = frame.packets.partition_point(|p| p.seq < part.seq);
         frame.packets.insert(place, FramePacket { seq: part.seq, marker: part.marker, payload: part.payload });
         // Every audio packet is a frame of its own.
-        let complete = part.marker || self.kind == MediaKind::Audio || frame.packets.len() >= MAX_PACKETS;
+        let complete = part.marker || codec.kind() == MediaKind::Audio || frame.packets.len() >= MAX_PACKETS;
         [before, if complete { self.open.take() } else { None }]
     }
 
@@ -69,12 +63,16 @@ mod tests {
     fn push(framer: &mut Framer, seq: u64, time: u64, marker: bool, starts: bool, now: Instant) -> Vec<Frame> {
         let (seq, time, payload) = (ExtSeq(seq), RtpTime(time), Bytes::from_static(SLICE));
         let part = Part { seq, time, marker, payload, starts_keyframe: starts };
-        framer.push(part, ClockPoint { at: now, rtp: time }, now).into_iter().flatten().collect()
+        framer
+            .push(part, Codec::H264, ClockPoint { at: now, rtp: time, rate: 90_000 }, now)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     #[test]
     fn the_marker_ends_a_frame_and_a_keyframe_is_marked_once() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         assert!(push(&mut framer, 1, 100, false, true, now).is_empty());
         let frames = push(&mut framer, 2, 100, true, false, now);
         assert_eq!(frames.len(), 1);
@@ -85,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_big_keyframe_is_cut_and_only_its_first_piece_is_a_start() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         let frames: Vec<_> = (0..64).flat_map(|n| push(&mut framer, n, 100, n == 63, n == 0, now)).collect();
         assert_eq!(frames.iter().map(|f| f.packets.len()).collect::<Vec<_>>(), [32, 32]);
         assert_eq!(frames.iter().map(|f| f.starts_keyframe).collect::<Vec<_>>(), [true, false]);
@@ -93,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_start_is_always_the_first_packet_of_its_frame() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         push(&mut framer, 1, 100, false, false, now);
         let frames = push(&mut framer, 2, 100, true, true, now);
         assert_eq!(
@@ -104,7 +102,7 @@ mod tests {
 
     #[test]
     fn another_timestamp_ends_a_frame_without_marker() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         push(&mut framer, 1, 100, false, false, now);
         let frames = push(&mut framer, 2, 200, true, false, now);
         assert_eq!(frames.iter().map(|f| f.time.0).collect::<Vec<_>>(), [100, 200]);
@@ -112,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_marker_leaves_after_a_millisecond() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         push(&mut framer, 1, 100, false, false, now);
         assert!(framer.flush(now).is_none());
         let due = framer.poll_timeout().unwrap();
@@ -123,7 +121,7 @@ mod tests {
 
     #[test]
     fn late_packets_of_an_open_frame_find_their_place() {
-        let (mut framer, now) = (Framer::new(MediaKind::Video), Instant::now());
+        let (mut framer, now) = (Framer::default(), Instant::now());
         push(&mut framer, 2, 100, false, false, now);
         push(&mut framer, 1, 100, false, false, now);
         let frame = push(&mut framer, 3, 100, true, false, now).remove(0);

@@ -22,6 +22,8 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod sps;
+#[cfg(test)]
+mod sync_tests;
 
-pub use frame::{ClockPoint, Frame, FramePacket, FrameSink, MediaKind};
+pub use frame::{ClockPoint, Codec, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};

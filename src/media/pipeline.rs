@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::doctor::CodecReport;
-use super::frame::{ClockPoint, Frame, MediaKind};
+use super::frame::{ClockPoint, Codec, Frame, MediaKind};
 use super::framer::Framer;
 use super::h264::ProfileLevelId;
 use super::receive::Placed;
@@ -14,7 +14,7 @@ use super::rtp::RtpPacket;
 /// One track on its way from the receiver to the shards.
 #[derive(Debug)]
 pub struct Pipeline {
-    reorder: Reorder<(Part, ClockPoint)>,
+    reorder: Reorder<(Part, Origin)>,
     /// `None` for audio.
     repair: Option<VideoRepair>,
     framer: Framer,
@@ -22,36 +22,44 @@ pub struct Pipeline {
     parts: Vec<Part>,
 }
 
+/// What a packet brings along that is not in its parts.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    codec: Codec,
+    clock: ClockPoint,
+}
+
 impl Pipeline {
     /// A pipeline that holds nothing.
     pub fn new(kind: MediaKind) -> Self {
         let repair = (kind == MediaKind::Video).then(VideoRepair::default);
-        Self { reorder: Reorder::default(), repair, framer: Framer::new(kind), parts: Vec::new() }
+        Self { reorder: Reorder::default(), repair, framer: Framer::default(), parts: Vec::new() }
     }
 
     /// A packet that the receiver placed at `at`; `clock` is where its track's clock stands. Appends the
     /// frames that are complete with it.
     pub fn push(&mut self, packet: &RtpPacket, at: Placed, clock: ClockPoint, now: Instant, out: &mut Vec<Frame>) {
+        let origin = Origin { codec: at.codec, clock };
         if at.restarted {
-            while let Some((part, clock)) = self.reorder.pop_anyway(now) {
-                self.advance(part, clock, now, out);
+            while let Some((part, origin)) = self.reorder.pop_anyway(now) {
+                self.advance(part, origin, now, out);
             }
             if let Some(repair) = &mut self.repair {
                 repair.on_restart(&mut self.parts);
             }
-            self.group(clock, now, out);
+            self.group(origin, now, out);
         }
         let Placed { seq, time, .. } = at;
         let part = Part { seq, time, marker: packet.marker(), payload: packet.payload(), starts_keyframe: false };
         match self.reorder.turn(seq, now) {
-            Turn::Next => self.advance(part, clock, now, out),
-            Turn::Wait => self.reorder.hold(seq, (part, clock), now),
+            Turn::Next => self.advance(part, origin, now, out),
+            Turn::Wait => self.reorder.hold(seq, (part, origin), now),
             Turn::Late => {
                 match &mut self.repair {
                     Some(repair) => repair.push_late(part, &mut self.parts),
                     None => self.parts.extend(Some(part).filter(|part| !part.payload.is_empty())),
                 }
-                self.group(clock, now, out);
+                self.group(origin, now, out);
             }
         }
         self.release(now, out);
@@ -84,23 +92,23 @@ impl Pipeline {
     }
 
     fn release(&mut self, now: Instant, out: &mut Vec<Frame>) {
-        while let Some((part, clock)) = self.reorder.pop(now) {
-            self.advance(part, clock, now, out);
+        while let Some((part, origin)) = self.reorder.pop(now) {
+            self.advance(part, origin, now, out);
         }
     }
 
     /// The next packet in order.
-    fn advance(&mut self, part: Part, clock: ClockPoint, now: Instant, out: &mut Vec<Frame>) {
+    fn advance(&mut self, part: Part, origin: Origin, now: Instant, out: &mut Vec<Frame>) {
         match &mut self.repair {
             Some(repair) => repair.push(part, &mut self.parts),
             None => self.parts.extend(Some(part).filter(|part| !part.payload.is_empty())),
         }
-        self.group(clock, now, out);
+        self.group(origin, now, out);
     }
 
-    fn group(&mut self, clock: ClockPoint, now: Instant, out: &mut Vec<Frame>) {
+    fn group(&mut self, Origin { codec, clock }: Origin, now: Instant, out: &mut Vec<Frame>) {
         for part in self.parts.drain(..) {
-            out.extend(self.framer.push(part, clock, now).into_iter().flatten());
+            out.extend(self.framer.push(part, codec, clock, now).into_iter().flatten());
         }
     }
 }

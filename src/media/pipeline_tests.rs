@@ -21,7 +21,7 @@ struct Line {
 impl Line {
     fn new() -> Self {
         Self {
-            receiver: TrackReceiver::new(MediaKind::Video),
+            receiver: TrackReceiver::new(),
             clock: StreamClock::default(),
             pipeline: Pipeline::new(MediaKind::Video),
             now: Instant::now(),
@@ -30,7 +30,7 @@ impl Line {
     }
 
     fn arrives(&mut self, packet: &RtpPacket) {
-        let Ok(mut placed) = self.receiver.place(packet, false, self.now) else { return };
+        let Ok(mut placed) = self.receiver.place(packet, Codec::H264, false, None, self.now) else { return };
         if let Some((first, placed_first)) = self.receiver.take_confirmed() {
             self.forward(&first, placed_first);
             placed.restarted = false;
@@ -39,7 +39,7 @@ impl Line {
     }
 
     fn forward(&mut self, packet: &RtpPacket, placed: Placed) {
-        let clock = self.clock.on_packet(MediaKind::Video, placed.time, self.now);
+        let clock = self.clock.on_packet(Codec::H264, placed.time, self.now);
         self.pipeline.push(packet, placed, clock, self.now, &mut self.frames);
     }
 

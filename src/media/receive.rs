@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::frame::MediaKind;
+use super::frame::Codec;
 use super::id::{ExtSeq, RtpTime, SeqNo, Ssrc};
 use super::rtp::RtpPacket;
 
@@ -32,9 +32,11 @@ const BITRATE_WINDOW: Duration = Duration::from_secs(1);
 pub struct Placed {
     /// Continuous sequence number.
     pub seq: ExtSeq,
-    /// Continuous timestamp.
+    /// Continuous timestamp, in units of the codec's clock rate.
     pub time: RtpTime,
-    /// The packet is the first one of a source (first packet, reboot, SSRC change).
+    /// What the packet holds.
+    pub codec: Codec,
+    /// The packet is the first one of a source (first packet, reboot, change of SSRC or codec).
     pub restarted: bool,
 }
 
@@ -50,7 +52,6 @@ pub enum Refused {
 /// Receive state of one track.
 #[derive(Debug)]
 pub struct TrackReceiver {
-    kind: MediaKind,
     source: Option<Source>,
     /// Highest continuous numbers given out.
     highest: (ExtSeq, RtpTime),
@@ -58,8 +59,16 @@ pub struct TrackReceiver {
     counters: Counters,
     rate: RateMeter,
     /// The packet under probation, and what it became when the next one confirmed it.
-    held: Option<RtpPacket>,
+    held: Option<Held>,
     confirmed: Option<(RtpPacket, Placed)>,
+}
+
+/// A packet that may be the first one of a new run.
+#[derive(Debug)]
+struct Held {
+    packet: RtpPacket,
+    expected: Option<RtpTime>,
+    arrived: Instant,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -74,6 +83,7 @@ struct Counters {
 #[derive(Debug)]
 struct Source {
     ssrc: Ssrc,
+    codec: Codec,
     highest_seq: ExtSeq,
     first_seq: ExtSeq,
     received: u64,
@@ -104,13 +114,20 @@ pub struct ReceiveFigures {
     pub jitter: Duration,
     /// Payload bits per second over the last second.
     pub bitrate: u64,
+    /// What is being received.
+    pub codec: Option<Codec>,
+}
+
+impl Default for TrackReceiver {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl TrackReceiver {
     /// A track that has received nothing.
-    pub fn new(kind: MediaKind) -> Self {
+    pub fn new() -> Self {
         Self {
-            kind,
             source: None,
             highest: (ExtSeq(FIRST_SEQ - 1), RtpTime(FIRST_TIME)),
             last_arrival: None,
@@ -121,37 +138,51 @@ impl TrackReceiver {
         }
     }
 
-    /// Places a packet that arrived at `now`. `moved`: it is the first one from another address of its camera.
+    /// Places a packet of `codec` that arrived at `now`. `moved`: it is the first one from another address of its
+    /// camera. `expected`: the continuous timestamp that a packet should have now ([`StreamClock::expected`]); where
+    /// the camera's own clock was set anew, the track goes on from there.
+    ///
+    /// [`StreamClock::expected`]: super::clock::StreamClock::expected
     ///
     /// After a restart that needed a second packet as proof, [`Self::take_confirmed`] gives the first one.
     ///
     /// # Errors
     ///
     /// [`Refused`]: the packet must not be forwarded now.
-    pub fn place(&mut self, packet: &RtpPacket, moved: bool, now: Instant) -> Result<Placed, Refused> {
-        let goes_on = |source: &Source| source.ssrc == packet.ssrc() && !(moved && self.has_rebooted(packet, now));
+    pub fn place(
+        &mut self,
+        packet: &RtpPacket,
+        codec: Codec,
+        moved: bool,
+        expected: Option<RtpTime>,
+        now: Instant,
+    ) -> Result<Placed, Refused> {
+        let goes_on = |source: &Source| {
+            source.ssrc == packet.ssrc() && source.codec == codec && !(moved && self.has_rebooted(packet, now))
+        };
         if !self.source.as_ref().is_some_and(goes_on) {
             self.held = None;
-            return Ok(self.restart(packet, now));
+            return Ok(self.restart(packet, codec, expected, now));
         }
         match self.source.as_mut().expect("checked above").admit(packet.seq()) {
             Ok(Admission::Continues) => {
                 self.held = None;
-                Ok(self.accept(packet, false, now))
+                Ok(self.accept(packet, false, expected, now))
             }
-            Ok(Admission::Restarts) => match self.held.take().filter(|held| held.ssrc() == packet.ssrc()) {
-                Some(first) => {
-                    let placed = self.restart(&first, now);
+            Ok(Admission::Restarts) => match self.held.take().filter(|held| held.packet.ssrc() == packet.ssrc()) {
+                Some(Held { packet: first, expected: then, arrived }) => {
+                    // Its time is that of its own arrival.
+                    let placed = self.restart(&first, codec, then, arrived);
                     self.confirmed = Some((first, placed));
                     // It follows the first one, so it cannot be refused.
                     self.source.as_mut().expect("restarted above").admit(packet.seq())?;
-                    Ok(self.accept(packet, true, now))
+                    Ok(self.accept(packet, true, expected, now))
                 }
-                None => Ok(self.restart(packet, now)),
+                None => Ok(self.restart(packet, codec, expected, now)),
             },
             Err(refused) => {
                 if refused == Refused::Probation {
-                    self.held = Some(packet.clone());
+                    self.held = Some(Held { packet: packet.clone(), expected, arrived: now });
                 }
                 Err(refused)
             }
@@ -167,29 +198,30 @@ impl TrackReceiver {
     fn has_rebooted(&self, packet: &RtpPacket, now: Instant) -> bool {
         let Some(source) = &self.source else { return true };
         let ahead = source.highest_seq.extend(packet.seq()).0 as i64 - source.highest_seq.0 as i64;
-        let clock_rate = self.kind.clock_rate();
+        let clock_rate = source.codec.clock_rate();
         let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let advanced = source.last_time.extend(packet.timestamp()).0 as i64 - source.last_time.0 as i64;
         let off = (advanced - ticks(elapsed, clock_rate) as i64).unsigned_abs();
         !(1..MAX_DROPOUT).contains(&ahead) || off > ticks(REBINDING_TOLERANCE, clock_rate)
     }
 
-    fn accept(&mut self, packet: &RtpPacket, restarted: bool, now: Instant) -> Placed {
-        let clock_rate = self.kind.clock_rate();
+    fn accept(&mut self, packet: &RtpPacket, restarted: bool, expected: Option<RtpTime>, now: Instant) -> Placed {
         let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let source = self.source.as_mut().expect("a source was admitted or started");
+        let clock_rate = source.codec.clock_rate();
         let seq = source.highest_seq.extend(packet.seq());
         let mut time = source.last_time.extend(packet.timestamp());
         let leap = ticks(elapsed + MAX_TIMESTAMP_LEAP, clock_rate);
         if time.0.abs_diff(source.last_time.0) > leap {
             // The media clock was set anew without a new SSRC or sequence: go on by the wall clock.
-            let shift = self.highest.1.0 as i64 + ticks(elapsed, clock_rate) as i64 - time.0 as i64;
-            source.time_shift = shift;
+            let goes_on = go_on(self.highest.1, expected, elapsed, clock_rate);
+            source.time_shift = goes_on.0 as i64 - time.0 as i64;
         }
         source.last_time = time;
         source.update_jitter(packet.timestamp(), now, clock_rate, self.last_arrival);
         time = RtpTime(time.0.saturating_add_signed(source.time_shift));
-        let placed = Placed { seq: ExtSeq(seq.0.saturating_add_signed(source.seq_shift)), time, restarted };
+        let seq = ExtSeq(seq.0.saturating_add_signed(source.seq_shift));
+        let placed = Placed { seq, time, codec: source.codec, restarted };
         self.highest = (self.highest.0.max(placed.seq), self.highest.1.max(placed.time));
         self.last_arrival = Some(now);
         let bytes = packet.payload().len() as u64;
@@ -206,13 +238,15 @@ impl TrackReceiver {
 
     /// Figures at `now`.
     pub fn figures(&mut self, now: Instant) -> ReceiveFigures {
-        let (lost, jitter) = self.source.as_ref().map_or((0, 0.0), |s| (s.lost(), s.jitter));
+        let jitter = |source: &Source| source.jitter / f64::from(source.codec.clock_rate());
+        let (lost, jitter) = self.source.as_ref().map_or((0, 0.0), |s| (s.lost(), jitter(s)));
         ReceiveFigures {
             packets: self.counters.packets,
             bytes: self.counters.bytes,
             lost: self.counters.lost_before_restart + lost,
             duplicates: self.counters.duplicates,
-            jitter: Duration::from_secs_f64(jitter / f64::from(self.kind.clock_rate())),
+            jitter: Duration::from_secs_f64(jitter),
+            codec: self.source.as_ref().map(|source| source.codec),
             bitrate: self.rate.bits_per_second(now),
         }
     }
@@ -228,29 +262,43 @@ impl TrackReceiver {
         self.source.as_ref().map(|s| s.ssrc)
     }
 
-    fn restart(&mut self, packet: &RtpPacket, now: Instant) -> Placed {
+    fn restart(&mut self, packet: &RtpPacket, codec: Codec, expected: Option<RtpTime>, now: Instant) -> Placed {
         let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let next_seq = self.highest.0.0 + 1;
-        let next_time = self.highest.1.0 + ticks(elapsed, self.kind.clock_rate());
+        // In units of the old clock: where the codec changes, numbers go on and their meaning is another.
+        let next_time = self
+            .source
+            .as_ref()
+            .map_or(self.highest.1, |source| go_on(self.highest.1, expected, elapsed, source.codec.clock_rate()));
         self.counters.lost_before_restart += self.source.as_ref().map_or(0, Source::lost);
         // Two wraps up: numbers before the first packet (reordered at the start) stay positive.
         let seq = ExtSeq(0x2_0000 + u64::from(packet.seq().0));
         let time = RtpTime((2 << 32) + u64::from(packet.timestamp()));
         self.source = Some(Source {
             ssrc: packet.ssrc(),
+            codec,
             highest_seq: seq,
             first_seq: seq,
             received: 1,
             last_time: time,
             seen: Seen::new(seq),
             seq_shift: next_seq as i64 - seq.0 as i64,
-            time_shift: next_time as i64 - time.0 as i64,
+            time_shift: next_time.0 as i64 - time.0 as i64,
             probation: None,
             last_timestamp: None,
             jitter: 0.0,
         });
-        self.accept(packet, true, now)
+        self.accept(packet, true, expected, now)
     }
+}
+
+/// Where a track goes on whose clock was set anew: where it is expected to be, or as much later than the `highest`
+/// timestamp as the last packet is past; always forward.
+fn go_on(highest: RtpTime, expected: Option<RtpTime>, elapsed: Duration, rate: u32) -> RtpTime {
+    let by_arrival = RtpTime(highest.0 + ticks(elapsed, rate));
+    // An estimate that leaves the wall clock is none.
+    let near = |expected: &RtpTime| expected.0.abs_diff(by_arrival.0) <= ticks(MAX_TIMESTAMP_LEAP, rate);
+    expected.filter(near).unwrap_or(by_arrival).max(RtpTime(highest.0 + 1))
 }
 
 /// Which of the last [`WINDOW`] numbers were received.
@@ -377,169 +425,5 @@ impl RateMeter {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::media::rtp::RtpHeader;
-
-    struct Camera {
-        track: TrackReceiver,
-        now: Instant,
-        moved: bool,
-    }
-
-    impl Camera {
-        fn new() -> Self {
-            Self { track: TrackReceiver::new(MediaKind::Video), now: Instant::now(), moved: false }
-        }
-
-        fn sends(&mut self, ssrc: u32, seq: u16, timestamp: u32) -> Result<Placed, Refused> {
-            let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(seq), timestamp, ssrc: Ssrc(ssrc) };
-            let bytes = [&header.to_bytes()[..], &[0x41; 100]].concat();
-            self.track.place(&RtpPacket::parse(Bytes::from(bytes)).unwrap(), std::mem::take(&mut self.moved), self.now)
-        }
-
-        /// The next packet comes from another address.
-        fn moves(&mut self) -> &mut Self {
-            self.moved = true;
-            self
-        }
-
-        fn after(&mut self, millis: u64) -> &mut Self {
-            self.now += Duration::from_millis(millis);
-            self
-        }
-    }
-
-    #[test]
-    fn numbers_stay_continuous_across_both_wraps() {
-        let mut camera = Camera::new();
-        let first = camera.sends(7, 65_534, u32::MAX - 1_000).unwrap();
-        let second = camera.after(40).sends(7, 65_535, (u32::MAX - 1_000).wrapping_add(3_600)).unwrap();
-        let third = camera.after(40).sends(7, 0, (u32::MAX - 1_000).wrapping_add(7_200)).unwrap();
-        assert_eq!((second.seq.0 - first.seq.0, third.seq.0 - first.seq.0), (1, 2));
-        assert_eq!((second.time.0 - first.time.0, third.time.0 - first.time.0), (3_600, 7_200));
-        assert!(first.restarted && !third.restarted);
-    }
-
-    #[test]
-    fn loss_leaves_a_gap_and_reordering_fills_it() {
-        let mut camera = Camera::new();
-        let first = camera.sends(7, 10, 0).unwrap();
-        assert_eq!(camera.sends(7, 12, 0).unwrap().seq.0, first.seq.0 + 2);
-        assert_eq!(camera.track.figures(camera.now).lost, 1);
-        assert_eq!(camera.sends(7, 11, 0).unwrap().seq.0, first.seq.0 + 1);
-        assert_eq!(camera.track.figures(camera.now).lost, 0);
-    }
-
-    #[test]
-    fn a_duplicate_is_refused() {
-        let mut camera = Camera::new();
-        camera.sends(7, 10, 0).unwrap();
-        camera.sends(7, 11, 0).unwrap();
-        assert_eq!(camera.sends(7, 10, 0), Err(Refused::Duplicate));
-        assert_eq!(camera.sends(7, 11, 0), Err(Refused::Duplicate));
-    }
-
-    #[test]
-    fn a_reboot_continues_above_the_highest_number_and_by_the_wall_clock() {
-        let mut camera = Camera::new();
-        let before = camera.sends(7, 10, 1_000).unwrap();
-        assert_eq!(camera.after(2_000).sends(7, 40_000, 77), Err(Refused::Probation));
-        let after = camera.sends(7, 40_001, 77).unwrap();
-        let (first, placed) = camera.track.take_confirmed().unwrap();
-        assert_eq!(first.seq(), SeqNo(40_000));
-        assert_eq!((placed.seq.0, after.seq.0), (before.seq.0 + 1, before.seq.0 + 2));
-        assert_eq!(placed.time.0, before.time.0 + 2 * 90_000);
-        assert!(placed.restarted && after.restarted);
-        assert_eq!(camera.track.figures(camera.now).packets, 3);
-        assert!(camera.track.take_confirmed().is_none());
-    }
-
-    #[test]
-    fn a_reboot_seen_by_its_new_address_needs_no_proof() {
-        let mut camera = Camera::new();
-        let before = camera.sends(7, 10, 1_000).unwrap();
-        let after = camera.after(2_000).moves().sends(7, 40_000, 77).unwrap();
-        assert_eq!((after.seq.0, after.restarted), (before.seq.0 + 1, true));
-        // Numbers that are near by chance, but a clock that is not.
-        let again = camera.after(2_000).moves().sends(7, 40_002, 900_000_000).unwrap();
-        assert_eq!((again.seq.0, again.restarted), (after.seq.0 + 1, true));
-    }
-
-    #[test]
-    fn a_rebound_address_goes_on_with_its_numbers() {
-        let mut camera = Camera::new();
-        let before = camera.sends(7, 10, 1_000).unwrap();
-        let after = camera.after(4_000).moves().sends(7, 111, 1_000 + 4 * 90_000).unwrap();
-        assert_eq!((after.seq.0 - before.seq.0, after.restarted), (101, false));
-        assert_eq!(after.time.0 - before.time.0, 4 * 90_000);
-    }
-
-    #[test]
-    fn retransmissions_that_come_hundreds_of_packets_late_are_late_and_no_reboot() {
-        let mut camera = Camera::new();
-        let first = camera.sends(7, 0, 0).unwrap();
-        for seq in (1..900).filter(|seq| !(100..102).contains(seq)) {
-            camera.sends(7, seq, 0).unwrap();
-        }
-        assert_eq!(camera.track.figures(camera.now).lost, 2);
-        for seq in 100..102 {
-            assert_eq!(camera.sends(7, seq, 0).unwrap().seq.0, first.seq.0 + u64::from(seq));
-            assert_eq!(camera.sends(7, seq, 0), Err(Refused::Duplicate));
-        }
-        let next = camera.sends(7, 900, 0).unwrap();
-        assert_eq!((next.seq.0 - first.seq.0, next.restarted), (900, false));
-        assert_eq!(camera.track.figures(camera.now).lost, 0);
-    }
-
-    #[test]
-    fn a_jump_within_reason_forgets_what_it_leaves_behind() {
-        let mut camera = Camera::new();
-        camera.sends(7, 0, 0).unwrap();
-        camera.sends(7, 2_000, 0).unwrap();
-        assert!(camera.sends(7, 1_024, 0).is_ok(), "the same place as 0, but another number");
-        assert_eq!(camera.sends(7, 1_024, 0), Err(Refused::Duplicate));
-    }
-
-    #[test]
-    fn an_ssrc_change_restarts_at_once() {
-        let mut camera = Camera::new();
-        let before = camera.sends(7, 10, 1_000).unwrap();
-        let after = camera.after(40).sends(8, 500, 9).unwrap();
-        assert_eq!((after.seq.0, after.restarted), (before.seq.0 + 1, true));
-    }
-
-    #[test]
-    fn a_leaping_timestamp_is_brought_back_to_the_wall_clock() {
-        let mut camera = Camera::new();
-        let before = camera.sends(7, 10, 1_000).unwrap();
-        let after = camera.after(40).sends(7, 11, 1_000 + 90_000 * 3_600).unwrap();
-        assert_eq!(after.time.0 - before.time.0, 3_600);
-        assert_eq!(camera.after(40).sends(7, 12, 4_600 + 90_000 * 3_600).unwrap().time.0 - after.time.0, 3_600);
-    }
-
-    #[test]
-    fn jitter_of_a_steady_stream_is_zero_and_of_a_late_packet_is_not() {
-        let mut camera = Camera::new();
-        for n in 0..50u16 {
-            camera.after(40).sends(7, n, u32::from(n) * 3_600).unwrap();
-        }
-        assert_eq!(camera.track.figures(camera.now).jitter, Duration::ZERO);
-        camera.after(80).sends(7, 50, 50 * 3_600).unwrap();
-        assert!(camera.track.figures(camera.now).jitter >= Duration::from_millis(2));
-    }
-
-    #[test]
-    fn bitrate_is_that_of_the_last_second() {
-        let mut camera = Camera::new();
-        for n in 0..100u16 {
-            camera.after(20).sends(7, n, u32::from(n) * 1_800).unwrap();
-        }
-        let bitrate = camera.track.figures(camera.now).bitrate;
-        assert!((36_000..=41_000).contains(&bitrate), "{bitrate}");
-        let later = camera.now + Duration::from_secs(2);
-        assert_eq!(camera.track.figures(later).bitrate, 0);
-    }
-}
+#[path = "receive_tests.rs"]
+mod tests;

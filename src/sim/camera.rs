@@ -10,11 +10,12 @@ use super::clip::Quality;
 use super::faults::{Line, Transmit};
 use super::feedback::Feedback;
 use super::play::{Command, Destination, Kind, Target, parse};
+use super::record::{Record, SentPicture};
 use super::report::SimReport;
 use super::settings::{Fault, Imitated, SimSettings};
 use super::stream::{Marks, Stream};
 use crate::base::StreamId;
-use crate::media::Ssrc;
+use crate::media::{SeqNo, Ssrc};
 
 /// Keeps the line's randomness apart from that of the numbers.
 const LINE_SEED: u64 = 0x6c69_6e65;
@@ -236,6 +237,11 @@ impl Camera {
                     stream.change_source(&mut self.rng);
                 }
             }
+            Fault::SwitchSound => {
+                if let Some(stream) = &mut self.stream {
+                    stream.switch_sound(&mut self.rng);
+                }
+            }
             Fault::Rebind | Fault::Move(_) => {}
         }
         Some(fault)
@@ -268,6 +274,11 @@ impl Camera {
         self.out.line.clear();
     }
 
+    /// What became of its last pictures.
+    pub(super) fn pictures(&self) -> Vec<SentPicture> {
+        self.out.record.pictures()
+    }
+
     /// What there is to tell at `now`.
     pub(super) fn report(&self, now: Instant) -> SimReport {
         let (stream, out, counters) = (self.stream.as_ref(), &self.out, &self.counters);
@@ -282,6 +293,7 @@ impl Camera {
             stopped_reason: self.last.ended.map(Ended::name),
             last_refusal: self.last_refusal.clone(),
             packets_sent: out.video_packets,
+            packets_lost: out.video_lost,
             bytes_sent: out.bytes,
             audio_packets_sent: out.audio_packets,
             packets_resent: out.resent,
@@ -293,6 +305,7 @@ impl Camera {
             keepalive_gaps: counters.keepalive_gaps,
             feedback: self.feedback.report(now),
             loss_reported: self.feedback.loss(),
+            mean_loss_reported: self.feedback.mean_loss(),
             plays: counters.plays,
             plays_refused: counters.plays_refused,
             stops: counters.stops,
@@ -305,7 +318,9 @@ impl Camera {
 pub(super) struct Outbox {
     line: Line,
     queue: VecDeque<Transmit>,
+    pub(super) record: Record,
     video_packets: u64,
+    video_lost: u64,
     audio_packets: u64,
     resent: u64,
     bytes: u64,
@@ -315,33 +330,50 @@ pub(super) struct Outbox {
 impl Outbox {
     fn new(now: Instant, line: Line) -> Self {
         let meter = Meter { since: now, bytes: 0, last: 0 };
-        Self { line, queue: VecDeque::new(), video_packets: 0, audio_packets: 0, resent: 0, bytes: 0, meter }
+        Self {
+            line,
+            queue: VecDeque::new(),
+            record: Record::default(),
+            video_packets: 0,
+            video_lost: 0,
+            audio_packets: 0,
+            resent: 0,
+            bytes: 0,
+            meter,
+        }
     }
 
-    pub(super) fn video(&mut self, now: Instant, packet: Transmit) {
+    pub(super) fn video(&mut self, now: Instant, seq: SeqNo, packet: Transmit) {
         self.video_packets += 1;
         self.meter.add(now, packet.bytes.len());
-        self.media(now, packet);
+        if self.media(now, packet) {
+            self.record.passed(seq);
+        } else {
+            self.video_lost += 1;
+        }
     }
 
-    pub(super) fn resent(&mut self, now: Instant, packet: Transmit) {
+    pub(super) fn resent(&mut self, now: Instant, seq: SeqNo, packet: Transmit) {
         self.resent += 1;
         self.meter.add(now, packet.bytes.len());
-        self.media(now, packet);
+        if self.media(now, packet) {
+            self.record.passed(seq);
+        }
     }
 
     pub(super) fn audio(&mut self, now: Instant, packet: Transmit) {
         self.audio_packets += 1;
-        self.media(now, packet);
+        let _ = self.media(now, packet);
     }
 
     pub(super) fn rtcp(&mut self, packet: Transmit) {
         self.queue.push_back(packet);
     }
 
-    fn media(&mut self, now: Instant, packet: Transmit) {
+    /// Whether it gets through.
+    fn media(&mut self, now: Instant, packet: Transmit) -> bool {
         self.bytes += packet.bytes.len() as u64;
-        self.line.pass(now, packet, &mut self.queue);
+        self.line.pass(now, packet, &mut self.queue)
     }
 }
 

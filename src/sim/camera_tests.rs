@@ -11,7 +11,7 @@ use super::super::testing::{CAMERA, OTHER_STREAM, SDP, STREAM, keepalive, play, 
 use super::*;
 use crate::media::rtcp::{ReportBlock, RtcpBlock, RtcpWriter, blocks};
 use crate::media::rtp::RtpPacket;
-use crate::media::{SeqNo, Ssrc, h264};
+use crate::media::{Codec, SeqNo, Ssrc, h264};
 
 const VIDEO: Ssrc = Ssrc(1_607_797_317);
 const AUDIO: Ssrc = Ssrc(229_236_353);
@@ -130,7 +130,7 @@ fn the_clip_comes_as_rtp_in_real_time() {
     assert!(audio.windows(2).all(|pair| pair[1].timestamp().wrapping_sub(pair[0].timestamp()) == 960));
     for (number, (packet, tone)) in (0..).zip(audio.iter().zip(tone())) {
         let mark = Mark { camera: CAMERA.parse().unwrap(), number };
-        assert_eq!(packet.payload(), mark.on_sound(tone));
+        assert_eq!(packet.payload(), mark.on_sound(Codec::Opus, tone));
     }
 
     for (_, Transmit { from, to, .. }) in &sent {
@@ -410,7 +410,7 @@ fn a_silent_camera_accepts_and_sends_nothing() {
 
 #[test]
 fn without_audio_there_is_no_sound_and_no_report_on_it() {
-    let mut world = World::playing(|settings| settings.behaviour.audio = false);
+    let mut world = World::playing(|settings| settings.behaviour.audio = None);
     let sent = world.pass(2.0);
     assert!(sent.iter().all(|(_, packet)| packet.from != Port::Audio));
     assert_eq!(sent.iter().filter(|(_, packet)| packet.from == Port::Rtcp).count(), 2);

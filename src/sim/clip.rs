@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::packetize::payloads;
+use super::pcmu;
+use crate::media::Codec;
 use crate::media::rtp::FIXED_HEADER_LEN;
 
 /// Time from one picture to the next.
@@ -101,6 +103,15 @@ static TONE: LazyLock<Vec<&'static [u8]>> = LazyLock::new(|| {
     packets.truncate(TONE_PACKETS);
     packets
 });
+
+/// The sound packet of this number, 20 ms each, across the end of the loop.
+pub(super) fn sound(codec: Codec, number: u32) -> &'static [u8] {
+    let nth = |len: usize| number as usize % len.max(1);
+    match codec {
+        Codec::Pcmu => pcmu::tone().get(nth(pcmu::tone().len())).map_or(&[], |packet| &packet[..]),
+        _ => tone().get(nth(tone().len())).copied().unwrap_or(&[]),
+    }
+}
 
 /// The Opus packets of the loop.
 pub(super) fn tone() -> &'static [&'static [u8]] {

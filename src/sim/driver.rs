@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::camera::Camera;
 use super::faults::Transmit;
 use super::presence::Presence;
+use super::record::SentPicture;
 use super::report::SimReport;
 use super::settings::{Fault, RtcpSending, SimSettings};
 use crate::base::{Shutdown, udp};
@@ -94,6 +95,11 @@ impl Sim {
     /// How the camera is.
     pub fn report(&self) -> SimReport {
         self.shared.lock().report(Instant::now().into_std())
+    }
+
+    /// What became of the camera's last pictures on the line, the oldest first: about a thousand.
+    pub fn pictures(&self) -> Vec<SentPicture> {
+        self.shared.lock().pictures()
     }
 
     /// Lets something befall the camera now. What comes while it reboots waits until it is back.
@@ -205,7 +211,7 @@ impl Life {
                     Fault::Reboot => return,
                     Fault::Rebind => self.sockets.replace(settings),
                     Fault::Move(ip) => self.move_to(ip, settings).await,
-                    Fault::ChangeSource => {}
+                    Fault::ChangeSource | Fault::SwitchSound => {}
                 }
             }
             let (packets, deadline) = {

@@ -1,7 +1,7 @@
 //! What befalls a camera, on virtual time.
 
 use super::*;
-use crate::media::Ssrc;
+use crate::media::{Codec, Ssrc};
 use crate::sim::settings::{Fault, Imitated};
 
 fn marks(packets: &[RtpPacket], read: impl Fn(&[u8]) -> Option<Mark>) -> Vec<u32> {
@@ -45,6 +45,27 @@ fn a_changed_source_has_other_ssrcs_and_numbers_and_counts_feedback_on_them_only
     writer.receiver_report(US, &[ReportBlock { ssrc, ..ReportBlock::default() }]);
     world.camera.on_rtcp(world.now, &writer.finish());
     assert_eq!(world.report().feedback.count, 1);
+}
+
+#[test]
+fn pcmu_is_sent_as_payload_type_0_and_its_clock_counts_8000_a_second() {
+    let mut world = World::playing(|settings| settings.behaviour.audio = Some(Codec::Pcmu));
+    let sent = world.pass(2.0);
+    let sound = rtp(&sent, Port::Audio);
+    assert!(sound.len() > 99 && sound.iter().all(|packet| packet.payload_type() == 0 && packet.payload().len() == 160));
+    assert!(sound.windows(2).all(|pair| pair[1].timestamp().wrapping_sub(pair[0].timestamp()) == 160));
+    assert_eq!(marks(&sound, Mark::in_audio), (0..sound.len() as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn sound_that_switches_its_codec_goes_on_in_the_same_numbering() {
+    let schedule = vec![(Duration::from_secs(1), Fault::SwitchSound)];
+    let mut world = World::playing(|settings| settings.faults.schedule = schedule);
+    let sound = rtp(&world.pass(2.0), Port::Audio);
+    let runs: Vec<_> = sound.chunk_by(|a, b| a.payload_type() == b.payload_type()).collect();
+    assert_eq!(runs.iter().map(|run| run[0].payload_type()).collect::<Vec<_>>(), [96, 0]);
+    assert!(sound.windows(2).all(|pair| pair[1].seq().0 == pair[0].seq().0.wrapping_add(1)));
+    assert_eq!(marks(&sound, Mark::in_audio), (0..sound.len() as u32).collect::<Vec<_>>());
 }
 
 #[test]

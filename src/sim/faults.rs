@@ -66,8 +66,8 @@ impl Line {
         }
     }
 
-    /// Passes a media packet on: now, later, twice, behind the next one or not at all.
-    pub(super) fn pass(&mut self, now: Instant, packet: Transmit, out: &mut VecDeque<Transmit>) {
+    /// Passes a media packet on: now, later, twice, behind the next one or not at all, and says whether it does.
+    pub(super) fn pass(&mut self, now: Instant, packet: Transmit, out: &mut VecDeque<Transmit>) -> bool {
         // All is drawn for every packet, so that one fault does not change where the others strike.
         let (lost, swapped) = (self.rng.random_bool(self.loss), self.rng.random_bool(self.reorder));
         let (twice, delay) = (self.rng.random_bool(self.duplicate), self.rng.random_range(0.0..1.0));
@@ -76,7 +76,7 @@ impl Line {
         }
         if self.losing > 0 {
             self.losing -= 1;
-            return;
+            return false;
         }
         let mut passed = Vec::with_capacity(3);
         if self.held.as_ref().is_some_and(|held| held.from == packet.from) {
@@ -92,12 +92,13 @@ impl Line {
         }
         if self.jitter.is_zero() {
             out.extend(passed);
-            return;
+            return true;
         }
         // A queue on the way delays and keeps the order.
         let earliest = self.late.back().map_or(now, |(at, _)| *at);
         let at = (now + self.jitter.mul_f64(delay)).max(earliest);
         self.late.extend(passed.into_iter().map(|packet| (at, packet)));
+        true
     }
 
     /// When [`Self::arrive`] has something to do.

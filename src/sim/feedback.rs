@@ -30,6 +30,9 @@ pub(super) struct Feedback {
     max_gap: Duration,
     bitrate: Option<u64>,
     loss: Option<u8>,
+    /// Highest number of the last report; packets of the reports after the first, and their losses in 1/256.
+    highest: Option<u32>,
+    judged: (u64, u64),
     counts: Counts,
 }
 
@@ -52,6 +55,8 @@ impl Feedback {
             max_gap: Duration::ZERO,
             bitrate: None,
             loss: None,
+            highest: None,
+            judged: (0, 0),
             counts: Counts::default(),
         }
     }
@@ -69,6 +74,12 @@ impl Feedback {
     /// Share of the packets that the last report says were lost, 0 to 1.
     pub(super) fn loss(&self) -> Option<f64> {
         self.loss.map(|loss| f64::from(loss) / 256.0)
+    }
+
+    /// The same on average over all reports but the first, by the packets that each is about.
+    pub(super) fn mean_loss(&self) -> Option<f64> {
+        let (packets, lost) = self.judged;
+        (packets > 0).then(|| lost as f64 / 256.0 / packets as f64)
     }
 
     /// Reads a datagram; what is malformed ends it. Blocks for other sources than `video` count for nothing.
@@ -117,6 +128,12 @@ impl Feedback {
         let Some(report) = reports.iter().find(|report| report.ssrc == video.0) else { return false };
         self.counts.rr += 1;
         self.loss = Some(report.fraction_lost);
+        let packets = self.highest.replace(report.highest_seq).map_or(0, |last| report.highest_seq.wrapping_sub(last));
+        // Another run of numbers begins anywhere.
+        if packets < 1 << 16 {
+            self.judged.0 += u64::from(packets);
+            self.judged.1 += u64::from(packets) * u64::from(report.fraction_lost);
+        }
         true
     }
 

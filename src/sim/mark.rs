@@ -1,13 +1,14 @@
 //! Whose picture, whose sound: every picture and every sound packet of a simulated camera names its camera, so
 //! that whoever receives one can tell by its content alone whose it is. Decoders skip the marks.
 //!
-//! A picture carries an SEI message "user data unregistered" (ITU-T H.264 §D.1.7) in front of its slice, a sound
-//! packet carries padding (RFC 6716 §3.2.5). An RTP header extension would not do: an SFU writes headers anew.
+//! A picture carries an SEI message "user data unregistered" (ITU-T H.264 §D.1.7) in front of its slice, an Opus
+//! packet carries padding (RFC 6716 §3.2.5), PCMU the mark in the lowest bits of its samples, as a soft noise. An RTP header extension would not do: an SFU writes headers anew.
 
 use bytes::Bytes;
 
 use super::packetize::{MAX_PAYLOAD, STAP_A};
 use crate::base::CameraId;
+use crate::media::Codec;
 
 /// Tells our messages from those of others. Like all of a mark without a zero byte, so that nothing has to be
 /// escaped (ITU-T H.264 §7.4.1).
@@ -22,6 +23,8 @@ const SEI_LEN: usize = 3 + MARK_LEN + 1;
 /// An Opus packet of any number of frames (RFC 6716 §3.2.5): this many, of equal size, and padding.
 const OPUS_CODE_3: u8 = 3;
 const OPUS_ONE_FRAME_PADDED: u8 = 0x41;
+/// Bits of a PCMU sample that are the mark's: 160 samples have room for it.
+const PCMU_BITS: usize = 3;
 
 /// What a picture or a sound packet tells of its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +54,21 @@ impl Mark {
         None
     }
 
-    /// The mark in an Opus packet.
+    /// The mark in an Opus or a PCMU packet.
     pub fn in_audio(payload: &[u8]) -> Option<Self> {
+        Self::in_opus(payload).or_else(|| Self::in_pcmu(payload))
+    }
+
+    fn in_pcmu(payload: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MARK_LEN];
+        for at in 0..8 * MARK_LEN {
+            let bit = payload.get(at / PCMU_BITS)? >> (at % PCMU_BITS) & 1;
+            bytes[at / 8] |= bit << (at % 8);
+        }
+        Self::parse(&bytes)
+    }
+
+    fn in_opus(payload: &[u8]) -> Option<Self> {
         let [toc, OPUS_ONE_FRAME_PADDED, padding, rest @ ..] = payload else { return None };
         if toc & 3 != OPUS_CODE_3 || usize::from(*padding) != MARK_LEN {
             return None;
@@ -108,8 +124,11 @@ impl Mark {
         if kind == STAP_A { vec![first.clone(), alone] } else { vec![alone, first.clone()] }
     }
 
-    /// The Opus packet with the mark; one that does not hold exactly one frame stays as it is.
-    pub(super) fn on_sound(self, packet: &[u8]) -> Vec<u8> {
+    /// The packet with the mark; an Opus packet that does not hold exactly one frame stays as it is.
+    pub(super) fn on_sound(self, codec: Codec, packet: &[u8]) -> Vec<u8> {
+        if codec == Codec::Pcmu {
+            return self.on_pcmu(packet);
+        }
         match packet {
             [toc, frame @ ..] if toc & 3 == 0 => {
                 let head = [toc | OPUS_CODE_3, OPUS_ONE_FRAME_PADDED, MARK_LEN as u8];
@@ -118,11 +137,18 @@ impl Mark {
             other => other.to_vec(),
         }
     }
+
+    fn on_pcmu(self, packet: &[u8]) -> Vec<u8> {
+        let mark = self.bytes();
+        let bit = |at: usize| mark.get(at / 8).map_or(0, |byte| byte >> (at % 8) & 1);
+        let low = |n: usize| (0..PCMU_BITS).fold(0, |low, at| low | bit(n * PCMU_BITS + at) << at);
+        packet.iter().enumerate().map(|(n, sample)| sample >> PCMU_BITS << PCMU_BITS | low(n)).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::clip::{Quality, tone};
+    use super::super::clip::{Quality, sound, tone};
     use super::*;
 
     fn mark() -> Mark {
@@ -161,7 +187,7 @@ mod tests {
     #[test]
     fn a_marked_sound_is_one_frame_of_the_same_kind_with_padding() {
         for packet in tone() {
-            let marked = mark().on_sound(packet);
+            let marked = mark().on_sound(Codec::Opus, packet);
             assert_eq!((marked[0] & !3, marked[0] & 3, marked[1]), (packet[0], 3, 0x41));
             assert_eq!(usize::from(marked[2]), MARK_LEN);
             assert_eq!(marked[3..marked.len() - MARK_LEN], packet[1..]);
@@ -170,8 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn a_marked_pcmu_packet_sounds_almost_the_same() {
+        for number in 0..50 {
+            let plain = sound(Codec::Pcmu, number);
+            let marked = mark().on_sound(Codec::Pcmu, plain);
+            assert_eq!((Mark::in_audio(&marked), Mark::in_audio(plain)), (Some(mark()), None));
+            assert!(marked.len() == 160 && marked.iter().zip(plain).all(|(a, b)| a >> 3 == b >> 3));
+        }
+    }
+
+    #[test]
     fn what_is_cut_short_has_no_mark_and_does_no_harm() {
-        let (sound, sei) = (mark().on_sound(tone()[0]), mark().sei());
+        let (sound, sei) = (mark().on_sound(Codec::Opus, tone()[0]), mark().sei());
         let stap = mark().before(&Bytes::from_static(&[0x41, 9])).remove(0);
         for end in 0..sound.len() {
             assert_eq!(Mark::in_audio(&sound[..end]), None);

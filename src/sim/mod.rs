@@ -11,8 +11,10 @@ mod faults;
 mod feedback;
 mod mark;
 mod packetize;
+mod pcmu;
 mod play;
 mod presence;
+mod record;
 mod report;
 mod settings;
 mod stream;
@@ -25,10 +27,12 @@ use std::time::Duration;
 
 pub use driver::{Sim, SimError};
 pub use mark::Mark;
+pub use record::SentPicture;
 pub use report::{FeedbackReport, SimReport};
 pub use settings::{CameraSettings, Fault, FaultSettings, Imitated, RtcpSending, SimLink, SimSettings};
 
 use crate::base::Shutdown;
+pub use crate::media::Codec;
 
 /// How [`run`] prints its reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,9 @@ use crate::media::Ssrc;
 
 /// Payload type of the video, as the contract names it.
 pub(super) const VIDEO_PT: u8 = 103;
-/// Payload type of Opus.
-pub(super) const AUDIO_PT: u8 = 96;
+/// Payload types of the sound.
+pub(super) const OPUS_PT: u8 = 96;
+pub(super) const PCMU_PT: u8 = 0;
 
 /// Which topic a message came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,8 +175,10 @@ pub(super) fn parse_sdp(sdp: &str) -> Result<Target, Refusal> {
             return Err(Refusal::SectionLine { section: "video", line });
         }
     }
-    if !audio.has("a=rtpmap:96 opus/48000/2") {
-        return Err(Refusal::SectionLine { section: "audio", line: "a=rtpmap:96 opus/48000/2" });
+    for line in ["a=rtpmap:96 opus/48000/2", "a=rtpmap:0 PCMU/8000"] {
+        if !audio.has(line) {
+            return Err(Refusal::SectionLine { section: "audio", line });
+        }
     }
 
     // They stand below the last medium, but belong to none.
@@ -191,8 +194,8 @@ pub(super) fn parse_sdp(sdp: &str) -> Result<Target, Refusal> {
         return Err(Refusal::Unusable("name in a=x-skl-cname"));
     }
     Ok(Target {
-        video: destination(video, "m=video ", VIDEO_PT, "port or payload type in m=video", ip, video_ssrc)?,
-        audio: destination(audio, "m=audio ", AUDIO_PT, "port or payload type in m=audio", ip, audio_ssrc)?,
+        video: destination(video, "m=video ", &[VIDEO_PT], "port or payload type in m=video", ip, video_ssrc)?,
+        audio: destination(audio, "m=audio ", &[OPUS_PT, PCMU_PT], "port or payload types in m=audio", ip, audio_ssrc)?,
         cname: cname.to_owned(),
     })
 }
@@ -210,7 +213,7 @@ fn crlf_lines(sdp: &str) -> Result<Vec<&str>, Refusal> {
 fn destination(
     section: &Section<'_>,
     prefix: &str,
-    payload_type: u8,
+    payload_types: &[u8],
     name: &'static str,
     ip: Ipv4Addr,
     ssrc: Ssrc,
@@ -219,7 +222,9 @@ fn destination(
     let mut words = line.split(' ');
     let port = words.next().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
     let port = port.ok_or(Refusal::Unusable(name))?;
-    if words.next() != Some("RTP/AVPF") || !words.any(|word| word == payload_type.to_string()) {
+    let is_avpf = words.next() == Some("RTP/AVPF");
+    let offered: Vec<&str> = words.collect();
+    if !is_avpf || payload_types.iter().any(|number| !offered.contains(&number.to_string().as_str())) {
         return Err(Refusal::Unusable(name));
     }
     // RFC 3605 §2.1; without the line it is the port above (RFC 3550 §11).

@@ -27,6 +27,8 @@ pub struct SimReport {
     pub last_refusal: Option<String>,
     /// Video packets sent, those that were lost on the way included.
     pub packets_sent: u64,
+    /// Of these, those that the line lost.
+    pub packets_lost: u64,
     /// Bytes of RTP sent, audio and video.
     pub bytes_sent: u64,
     /// Audio packets sent.
@@ -49,6 +51,8 @@ pub struct SimReport {
     pub feedback: FeedbackReport,
     /// Share of the packets lost, 0 to 1, as the last receiver report says.
     pub loss_reported: Option<f64>,
+    /// The same on average over the reports on the current or last stream, by the packets that each is about.
+    pub mean_loss_reported: Option<f64>,
     /// Times that `play` was obeyed.
     pub plays: u64,
     /// Times that `play` was refused.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::CameraId;
+use crate::media::Codec;
 use crate::mqtt::{TlsSettings, TopicSettings};
 
 /// One simulated camera.
@@ -70,8 +71,8 @@ pub enum RtcpSending {
 /// A camera's ways.
 #[derive(Debug, Clone)]
 pub struct CameraSettings {
-    /// Whether it sends audio.
-    pub audio: bool,
+    /// The sound that it sends: Opus, PCMU or none.
+    pub audio: Option<Codec>,
     /// How it sends RTCP.
     pub rtcp: RtcpSending,
     /// How long it streams without receiver reports or REMB; `None` is for ever.
@@ -93,7 +94,7 @@ pub struct CameraSettings {
 impl Default for CameraSettings {
     fn default() -> Self {
         Self {
-            audio: true,
+            audio: Some(Codec::Opus),
             rtcp: RtcpSending::OwnPort,
             stop_without_feedback: Some(Duration::from_secs(30)),
             stop_without_keepalive: Some(Duration::from_secs(120)),
@@ -144,6 +145,8 @@ pub enum Fault {
     Move(IpAddr),
     /// The stream goes on with other SSRCs and numbers.
     ChangeSource,
+    /// Its sound goes on in the other codec, from the same source.
+    SwitchSound,
 }
 
 /// Where an imitator sends to: the ports of the server for cameras.

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::camera::Outbox;
-use super::clip::{Quality, TONE_INTERVAL, tone};
+use super::clip::{Quality, TONE_INTERVAL, sound};
 use super::faults::{Port, Transmit};
 use super::mark::Mark;
-use super::play::{AUDIO_PT, Destination, Target, VIDEO_PT};
+use super::play::{Destination, Target};
 use super::settings::{RtcpSending, SimSettings};
 use super::track::Track;
 use crate::base::time::ntp64;
 use crate::base::{CameraId, StreamId};
-use crate::media::{SeqNo, Ssrc};
+use crate::media::{Codec, SeqNo, Ssrc};
 
 /// Packets that leave together, and the pause until the next group: a large keyframe does not come as one burst.
 const GROUP: usize = 10;
@@ -27,8 +27,6 @@ const MAX_LATE: Duration = Duration::from_millis(500);
 /// When the first reports are sent, and the time between them from then on.
 const FIRST_RTCP: Duration = Duration::from_millis(500);
 const RTCP_INTERVAL: Duration = Duration::from_secs(1);
-const VIDEO_CLOCK: u32 = 90_000;
-const AUDIO_CLOCK: u32 = 48_000;
 /// How soon numbers that are near their end come to it.
 const WRAP_PACKETS: u16 = 100;
 const WRAP_TIME: Duration = Duration::from_secs(3);
@@ -64,7 +62,7 @@ pub(super) struct Stream {
     best: Quality,
     /// Jump to the next keyframe.
     hurry: bool,
-    paced: VecDeque<(Instant, Transmit)>,
+    paced: VecDeque<(Instant, SeqNo, Transmit)>,
     ring: VecDeque<(SeqNo, Bytes)>,
     rtcp: RtcpSending,
     rtcp_received: bool,
@@ -83,11 +81,13 @@ impl Stream {
         rng: &mut impl Rng,
     ) -> Self {
         let (ways, faults) = (&settings.behaviour, &settings.faults);
-        let mut video = Track::new(target.video.ssrc, VIDEO_PT, VIDEO_CLOCK, rng);
-        let mut audio = Track::new(target.audio.ssrc, AUDIO_PT, AUDIO_CLOCK, rng);
+        let mut video = Track::new(target.video.ssrc, Codec::H264, rng);
+        let mut audio = ways.audio.map(|codec| Track::new(target.audio.ssrc, codec, rng));
         if faults.near_wrap {
-            video.wrap_after(WRAP_PACKETS, WRAP_TIME);
-            audio.wrap_after(WRAP_PACKETS, WRAP_TIME);
+            [Some(&mut video), audio.as_mut()]
+                .into_iter()
+                .flatten()
+                .for_each(|t| t.wrap_after(WRAP_PACKETS, WRAP_TIME));
         }
         let best = if ways.small_picture { Quality::Sd } else { Quality::Hd };
         Self {
@@ -95,7 +95,7 @@ impl Stream {
             target,
             started: now,
             video,
-            audio: ways.audio.then_some(audio),
+            audio,
             camera: settings.camera,
             first_marks,
             frame_interval: Duration::from_secs(1) / ways.frame_rate.clamp(1, 60),
@@ -129,6 +129,14 @@ impl Stream {
             audio.change_source(rng);
         }
         self.ring.clear();
+    }
+
+    /// Its sound goes on in the other codec.
+    pub(super) fn switch_sound(&mut self, rng: &mut impl Rng) {
+        if let Some(audio) = &mut self.audio {
+            let other = if audio.codec == Codec::Opus { Codec::Pcmu } else { Codec::Opus };
+            audio.switch(other, rng);
+        }
     }
 
     /// Where the marks of the next stream begin.
@@ -197,14 +205,14 @@ impl Stream {
             // Numbers in the ring follow each other.
             let at = usize::from(seq.0.wrapping_sub(first.0));
             if let Some((_, bytes)) = self.ring.get(at) {
-                out.resent(now, Transmit { from: Port::Video, to: self.target.video.rtp, bytes: bytes.clone() });
+                out.resent(now, *seq, Transmit { from: Port::Video, to: self.target.video.rtp, bytes: bytes.clone() });
             }
         }
     }
 
     /// When [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        let paced = self.paced.front().map(|(at, _)| *at);
+        let paced = self.paced.front().map(|(at, ..)| *at);
         let audio = self.audio.is_some().then(|| self.sound_due());
         let times = [Some(self.picture_due()), paced, audio, self.report_due()];
         times.into_iter().flatten().min().unwrap_or(self.started)
@@ -214,7 +222,7 @@ impl Stream {
     pub(super) fn advance(&mut self, now: Instant, wall: SystemTime, out: &mut Outbox) {
         while self.picture_due() <= now {
             if now <= self.picture_due() + MAX_LATE {
-                self.picture();
+                self.picture(out);
             }
             self.pictures += 1;
         }
@@ -224,9 +232,9 @@ impl Stream {
             }
             self.sounds += 1;
         }
-        while self.paced.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, packet)) = self.paced.pop_front() {
-                out.video(now, packet);
+        while self.paced.front().is_some_and(|(at, ..)| *at <= now) {
+            if let Some((_, seq, packet)) = self.paced.pop_front() {
+                out.video(now, seq, packet);
             }
         }
         while self.report_due().is_some_and(|at| at <= now) {
@@ -255,7 +263,7 @@ impl Stream {
     }
 
     /// Puts the packets of the next picture into the queue.
-    fn picture(&mut self) {
+    fn picture(&mut self, out: &mut Outbox) {
         if std::mem::take(&mut self.hurry) {
             self.number = self.quality.clip().next_keyframe(self.number);
         }
@@ -269,6 +277,7 @@ impl Stream {
         let mark = Mark { camera: self.camera, number: self.next_marks().pictures };
         let marked = mark.before(first);
         let count = marked.len() + others.len();
+        out.record.sends(mark.number, clip.unit(self.number).keyframe, self.video.next_seq(), count);
         for (at, payload) in marked.iter().chain(others).enumerate() {
             let (seq, bytes) = self.video.packet(elapsed, at + 1 == count, payload);
             if self.ring.len() == RING {
@@ -276,7 +285,7 @@ impl Stream {
             }
             self.ring.push_back((seq, bytes.clone()));
             let packet = Transmit { from: Port::Video, to: self.target.video.rtp, bytes };
-            self.paced.push_back((due + GROUP_PAUSE * (at / GROUP) as u32, packet));
+            self.paced.push_back((due + GROUP_PAUSE * (at / GROUP) as u32, seq, packet));
         }
         self.number = (self.number + 1) % clip.len();
     }
@@ -284,11 +293,10 @@ impl Stream {
     fn sound(&mut self, now: Instant, out: &mut Outbox) {
         let elapsed = self.sound_after + TONE_INTERVAL * self.sounds;
         let mark = Mark { camera: self.camera, number: self.next_marks().sounds };
-        let packets = tone();
-        let Some(payload) = packets.get(self.sounds as usize % packets.len().max(1)) else { return };
         if let Some(audio) = &mut self.audio {
+            let payload = mark.on_sound(audio.codec, sound(audio.codec, self.sounds));
             // The marker begins a talk spurt (RFC 3551 §4.1); this one never pauses.
-            let (_, bytes) = audio.packet(elapsed, self.sounds == 0, &mark.on_sound(payload));
+            let (_, bytes) = audio.packet(elapsed, self.sounds == 0, &payload);
             out.audio(now, Transmit { from: Port::Audio, to: self.target.audio.rtp, bytes });
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::certificate::Fingerprint;
 use super::dtls::DtlsRole;
-use super::negotiate::{Accepted, Negotiated, Verdict};
+use super::negotiate::{Accepted, AcceptedFormat, Negotiated, Verdict};
 use super::offer::{ParsedOffer, Section};
 use super::session::Track;
 
@@ -113,26 +113,27 @@ fn accepted_section(
     candidates: &[String],
 ) {
     let (ip, port) = local.candidates.first().map_or(NO_ADDRESS, |c| (c.ip, c.port));
-    let pt = accepted.payload_type;
-    let rtx = accepted.rtx;
-    let formats = rtx.map_or(pt.to_string(), |rtx| format!("{pt} {rtx}"));
-    sdp.line(format_args!("m={} {port} {} {formats}", section.media, section.protocol));
+    let payload_types = accepted.formats.iter().map(|format| format.payload_type).chain(accepted.rtx);
+    let payload_types: Vec<String> = payload_types.map(|number| number.to_string()).collect();
+    sdp.line(format_args!("m={} {port} {} {}", section.media, section.protocol, payload_types.join(" ")));
     sdp.line(format_args!("c=IN {} {ip}", if ip.is_ipv4() { "IP4" } else { "IP6" }));
     transport_lines(sdp, section, role, local);
     sdp.line(format_args!("a=sendonly"));
     sdp.line(format_args!("a=msid:{STREAM_ID} {STREAM_ID}-{}", section.media));
     sdp.line(format_args!("a=rtcp-mux"));
     sdp.line(format_args!("a=rtcp-rsize"));
-    sdp.line(format_args!("a=rtpmap:{pt} {}", accepted.rtpmap));
-    if !accepted.fmtp.is_empty() {
-        sdp.line(format_args!("a=fmtp:{pt} {}", accepted.fmtp));
-    }
-    for feedback in &accepted.feedback {
-        sdp.line(format_args!("a=rtcp-fb:{pt} {feedback}"));
-    }
-    if let Some(rtx) = rtx {
-        sdp.line(format_args!("a=rtpmap:{rtx} rtx/90000"));
-        sdp.line(format_args!("a=fmtp:{rtx} apt={pt}"));
+    for AcceptedFormat { payload_type, rtpmap, fmtp, feedback, .. } in &accepted.formats {
+        sdp.line(format_args!("a=rtpmap:{payload_type} {rtpmap}"));
+        if !fmtp.is_empty() {
+            sdp.line(format_args!("a=fmtp:{payload_type} {fmtp}"));
+        }
+        for feedback in feedback {
+            sdp.line(format_args!("a=rtcp-fb:{payload_type} {feedback}"));
+        }
+        if let Some(rtx) = accepted.rtx {
+            sdp.line(format_args!("a=rtpmap:{rtx} rtx/90000"));
+            sdp.line(format_args!("a=fmtp:{rtx} apt={payload_type}"));
+        }
     }
     let track = if section.media == "video" { local.video } else { local.audio };
     if let Some(track) = track {
@@ -213,7 +214,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::webrtc::{Identity, Session, SessionConfig};
+    use crate::webrtc::{Identity, RunningCodecs, Session, SessionConfig};
 
     const CHROMIUM: &str = include_str!("../../tests/data/offer-chromium.sdp");
     const FIREFOX: &str = include_str!("../../tests/data/offer-firefox-shaped.sdp");
@@ -223,7 +224,8 @@ mod tests {
         let candidates =
             ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate { ip: ip.parse().unwrap(), port: 8189 });
         let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: candidates.to_vec() };
-        Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, Some("42e01f"), Instant::now()).unwrap()
+        let running = RunningCodecs { profile_level_id: Some("42e01f"), audio: None };
+        Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, running, Instant::now()).unwrap()
     }
 
     /// The lines of each section; the session level first.
@@ -302,7 +304,7 @@ mod tests {
         let (session, answer) = answer(FIREFOX);
         let all = sections(&answer.sdp);
         assert!(all[1..].iter().all(|s| has(s, "a=sendonly")));
-        assert!(has(&all[1], "m=audio 8189 UDP/TLS/RTP/SAVPF 109"));
+        assert!(has(&all[1], "m=audio 8189 UDP/TLS/RTP/SAVPF 109 0"));
         assert!(has(&all[2], "m=video 8189 UDP/TLS/RTP/SAVPF 126 127"));
         assert_eq!(session.tracks().video.as_ref().unwrap().rtx.unwrap().payload_type, 127);
         assert_eq!((answer.mid.as_str(), answer.m_line_index), ("0", 0));
@@ -327,10 +329,10 @@ mod tests {
 
     #[test]
     fn a_rejected_track_keeps_its_rtpmap_lines() {
-        let (_, answer) = answer(&CHROMIUM.replace("opus/48000/2", "opus/48000/1"));
+        let (_, answer) = answer(&CHROMIUM.replace("opus/48000/2", "opus/48000/1").replace("PCMU/8000", "PCMU/16000"));
         let audio = &sections(&answer.sdp)[2];
         assert_eq!(audio[0], "m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126");
-        assert!(has(audio, "a=rtpmap:0 PCMU/8000") && has(audio, "a=inactive") && has(audio, "a=rtcp-mux"));
+        assert!(has(audio, "a=rtpmap:0 PCMU/16000") && has(audio, "a=inactive") && has(audio, "a=rtcp-mux"));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use super::certificate::Fingerprint;
 use super::dtls::DtlsRole;
 use super::offer::{OfferError, OfferedCodec, ParsedOffer, Section, Transport};
-use crate::media::MediaKind;
+use crate::media::{Codec, MediaKind};
 
 const H264: &str = "H264/90000";
-const OPUS: &str = "opus/48000/2";
+/// What cameras send, the better one first. Every browser has both (RFC 7874 §3).
+const SOUND: [(&str, Codec); 2] = [("opus/48000/2", Codec::Opus), ("PCMU/8000", Codec::Pcmu)];
 const RTX_VIDEO: &str = "rtx/90000";
 /// Feedback that is answered when offered. Not transport-cc: without it both browsers send REMB.
 const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
@@ -36,11 +37,28 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) kind: MediaKind,
+    /// The preferred one first; never empty. Any of them may be sent at any time (RFC 3264 §6.1).
+    pub(super) formats: Vec<AcceptedFormat>,
+    pub(super) rtx: Option<u8>,
+}
+
+/// One payload type that may be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AcceptedFormat {
+    pub(super) codec: Codec,
     pub(super) payload_type: u8,
     pub(super) rtpmap: String,
     pub(super) fmtp: String,
     pub(super) feedback: Vec<&'static str>,
-    pub(super) rtx: Option<u8>,
+}
+
+/// What the running stream is known to send; both browsers and the camera keep to it where they can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunningCodecs<'a> {
+    /// `profile-level-id` of the camera's real SPS, six hex digits: the offer's H.264 payload type is chosen by it.
+    pub profile_level_id: Option<&'a str>,
+    /// What the sound is; it is preferred in the answer.
+    pub audio: Option<Codec>,
 }
 
 /// Chooses one video and one audio section that share a transport.
@@ -48,8 +66,8 @@ pub(super) struct Accepted {
 /// # Errors
 ///
 /// [`OfferError`] when there is nothing to send, or video that does not fit a camera.
-pub(super) fn negotiate(offer: &ParsedOffer, profile_level_id: Option<&str>) -> Result<Negotiated, OfferError> {
-    let mut verdicts: Vec<Verdict> = offer.sections.iter().map(|section| judge(section, profile_level_id)).collect();
+pub(super) fn negotiate(offer: &ParsedOffer, running: RunningCodecs<'_>) -> Result<Negotiated, OfferError> {
+    let mut verdicts: Vec<Verdict> = offer.sections.iter().map(|section| judge(section, running)).collect();
     require_video_if_offered(offer, &verdicts)?;
     keep_first_of_each_kind(&mut verdicts);
     let bundle = keep_one_transport(offer, &mut verdicts);
@@ -63,7 +81,7 @@ pub(super) fn negotiate(offer: &ParsedOffer, profile_level_id: Option<&str>) -> 
 }
 
 /// One section on its own.
-fn judge(section: &Section, profile_level_id: Option<&str>) -> Verdict {
+fn judge(section: &Section, running: RunningCodecs<'_>) -> Verdict {
     let reject = |why: &str| Verdict::Rejected(why.to_owned());
     let kind = match section.media.as_str() {
         "video" => MediaKind::Video,
@@ -83,30 +101,39 @@ fn judge(section: &Section, profile_level_id: Option<&str>) -> Verdict {
     if !section.rtcp_mux {
         return reject("it lacks rtcp-mux");
     }
-    let chosen = match kind {
-        MediaKind::Video => choose_h264(section, profile_level_id).ok_or("no H.264 with packetization-mode=1"),
-        MediaKind::Audio => section.codecs.iter().find(|c| c.is(OPUS)).ok_or("no Opus with 48000/2"),
+    let accepted = match kind {
+        MediaKind::Video => accept_video(section, running.profile_level_id).ok_or("no H.264 with packetization-mode=1"),
+        MediaKind::Audio => accept_audio(section, running.audio).ok_or("neither Opus with 48000/2 nor PCMU"),
     };
-    match chosen {
-        Ok(codec) => Verdict::Accepted(accept(section, kind, codec, profile_level_id)),
-        Err(why) => reject(why),
-    }
+    accepted.map_or_else(reject, Verdict::Accepted)
 }
 
-fn accept(section: &Section, kind: MediaKind, codec: &OfferedCodec, profile_level_id: Option<&str>) -> Accepted {
-    let payload_type = codec.payload_type;
-    let apt = payload_type.to_string();
-    let is_video = kind == MediaKind::Video;
+fn accept_video(section: &Section, camera: Option<&str>) -> Option<Accepted> {
+    let codec = choose_h264(section, camera)?;
+    let apt = codec.payload_type.to_string();
     let rtx = section.codecs.iter().find(|c| c.is(RTX_VIDEO) && c.parameter("apt") == Some(&apt));
     let offered = |name: &&str| codec.feedback.iter().any(|f| f == name);
-    Accepted {
-        kind,
-        payload_type,
+    let format = AcceptedFormat {
+        codec: Codec::H264,
+        payload_type: codec.payload_type,
         rtpmap: codec.rtpmap.clone(),
-        fmtp: if is_video { answered_h264(codec, profile_level_id) } else { codec.fmtp.clone() },
-        feedback: VIDEO_FEEDBACK.into_iter().filter(|_| is_video).filter(offered).collect(),
-        rtx: rtx.filter(|_| is_video).map(|c| c.payload_type),
-    }
+        fmtp: answered_h264(codec, camera),
+        feedback: VIDEO_FEEDBACK.into_iter().filter(offered).collect(),
+    };
+    Some(Accepted { kind: MediaKind::Video, formats: vec![format], rtx: rtx.map(|c| c.payload_type) })
+}
+
+/// All that the offer has of what cameras send: which of them comes may change while the viewer watches.
+fn accept_audio(section: &Section, camera: Option<Codec>) -> Option<Accepted> {
+    let format = |(rtpmap, codec): (&str, Codec)| {
+        let offered = section.codecs.iter().find(|c| c.is(rtpmap))?;
+        let OfferedCodec { payload_type, rtpmap, fmtp, .. } = offered;
+        let (rtpmap, fmtp) = (rtpmap.clone(), fmtp.clone());
+        Some(AcceptedFormat { codec, payload_type: *payload_type, rtpmap, fmtp, feedback: Vec::new() })
+    };
+    let mut formats: Vec<_> = SOUND.into_iter().filter_map(format).collect();
+    formats.sort_by_key(|format| Some(format.codec) != camera);
+    (!formats.is_empty()).then_some(Accepted { kind: MediaKind::Audio, formats, rtx: None })
 }
 
 /// The H.264 payload type whose profile is nearest to the camera's; packetization-mode 1 only.
@@ -220,7 +247,8 @@ mod tests {
     const CHROMIUM: &str = include_str!("../../tests/data/offer-chromium.sdp");
 
     fn chosen(text: &str, camera: Option<&str>) -> Result<Negotiated, OfferError> {
-        negotiate(&ParsedOffer::parse(text).unwrap(), camera)
+        let running = RunningCodecs { profile_level_id: camera, audio: None };
+        negotiate(&ParsedOffer::parse(text).unwrap(), running)
     }
 
     fn accepted(negotiated: &Negotiated, at: usize) -> &Accepted {
@@ -253,14 +281,14 @@ mod tests {
         ] {
             let negotiated = chosen(CHROMIUM, camera).unwrap();
             let video = accepted(&negotiated, 0);
-            assert_eq!(video.payload_type, payload_type, "{camera:?}");
+            assert_eq!(video.formats[0].payload_type, payload_type, "{camera:?}");
             assert_eq!(video.rtx, Some(if payload_type == 41 { 42 } else { payload_type + 1 }));
         }
     }
 
     #[test]
     fn only_the_level_of_the_camera_is_written_into_the_answer() {
-        let fmtp = |camera| accepted(&chosen(CHROMIUM, Some(camera)).unwrap(), 0).fmtp.clone();
+        let fmtp = |camera| accepted(&chosen(CHROMIUM, Some(camera)).unwrap(), 0).formats[0].fmtp.clone();
         assert!(fmtp("42e028").ends_with("profile-level-id=42e028"));
         assert!(fmtp("640028").ends_with("profile-level-id=42e01f"));
     }
@@ -268,10 +296,10 @@ mod tests {
     #[test]
     fn feedback_is_answered_as_offered() {
         let negotiated = chosen(CHROMIUM, None).unwrap();
-        assert_eq!(accepted(&negotiated, 0).feedback, VIDEO_FEEDBACK);
-        assert!(accepted(&negotiated, 1).feedback.is_empty());
+        assert_eq!(accepted(&negotiated, 0).formats[0].feedback, VIDEO_FEEDBACK);
+        assert!(accepted(&negotiated, 1).formats.iter().all(|format| format.feedback.is_empty()));
         let plain = CHROMIUM.replace("a=rtcp-fb:108 nack\r\n", "").replace("a=rtcp-fb:108 goog-remb\r\n", "");
-        assert_eq!(accepted(&chosen(&plain, None).unwrap(), 0).feedback, ["nack pli", "ccm fir"]);
+        assert_eq!(accepted(&chosen(&plain, None).unwrap(), 0).formats[0].feedback, ["nack pli", "ccm fir"]);
     }
 
     #[test]
@@ -290,8 +318,27 @@ mod tests {
         assert_eq!(why(&negotiated, 2), "a camera has one video and one audio track");
         assert_eq!(why(&negotiated, 3), "data channels are not served");
         assert!(negotiated.bundled);
-        let no_opus = chosen(&CHROMIUM.replace("opus/48000/2", "speex/8000"), None).unwrap();
-        assert_eq!(why(&no_opus, 1), "no Opus with 48000/2");
+        let foreign = CHROMIUM.replace("opus/48000/2", "speex/8000").replace("PCMU/8000", "G723/8000");
+        assert_eq!(why(&chosen(&foreign, None).unwrap(), 1), "neither Opus with 48000/2 nor PCMU");
+    }
+
+    #[test]
+    fn all_sound_that_cameras_send_is_accepted_and_what_the_camera_sends_now_is_preferred() {
+        let audio = |text: &str, audio| {
+            let running = RunningCodecs { profile_level_id: None, audio };
+            let negotiated = negotiate(&ParsedOffer::parse(text).unwrap(), running).unwrap();
+            let formats = &accepted(&negotiated, 1).formats;
+            formats.iter().map(|format| (format.codec, format.payload_type)).collect::<Vec<_>>()
+        };
+        let (opus, pcmu) = ((Codec::Opus, 111), (Codec::Pcmu, 0));
+        assert_eq!(audio(CHROMIUM, None), [opus, pcmu]);
+        assert_eq!(audio(CHROMIUM, Some(Codec::Opus)), [opus, pcmu]);
+        assert_eq!(audio(CHROMIUM, Some(Codec::Pcmu)), [pcmu, opus]);
+        assert_eq!(audio(&CHROMIUM.replace("opus/", "vorbis/"), Some(Codec::Opus)), [pcmu]);
+        assert_eq!(audio(&CHROMIUM.replace("PCMU/", "G729/"), Some(Codec::Pcmu)), [opus]);
+        // Payload type 0 needs no rtpmap line (RFC 3551 §6).
+        assert_eq!(audio(&CHROMIUM.replace("a=rtpmap:0 PCMU/8000\r\n", ""), None), [opus, pcmu]);
+        assert_eq!(audio(&CHROMIUM.replace("PCMU/8000", "pcmu/8000/1"), None), [opus, pcmu]);
     }
 
     #[test]

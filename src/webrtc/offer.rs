@@ -126,9 +126,11 @@ impl ParsedOffer {
 }
 
 impl OfferedCodec {
-    /// Encoding name, clock rate and channels match; names ignore case (RFC 8866 §6.6).
+    /// Encoding name, clock rate and channels match; names ignore case, and one channel need not be said
+    /// (RFC 8866 §6.6).
     pub(super) fn is(&self, rtpmap: &str) -> bool {
-        self.rtpmap.eq_ignore_ascii_case(rtpmap)
+        let one_channel = self.rtpmap.strip_suffix("/1").filter(|rest| rest.contains('/'));
+        self.rtpmap.eq_ignore_ascii_case(rtpmap) || one_channel.is_some_and(|rest| rest.eq_ignore_ascii_case(rtpmap))
     }
 
     /// A parameter of `fmtp`.
@@ -180,10 +182,15 @@ fn codec(format: &str, attributes: &Attributes<'_>) -> Option<OfferedCodec> {
     let every = values(attributes, "rtcp-fb").filter_map(|value| value.strip_prefix("* "));
     Some(OfferedCodec {
         payload_type,
-        rtpmap: of_this("rtpmap").next()?.to_owned(),
+        rtpmap: of_this("rtpmap").next().or_else(|| static_rtpmap(payload_type))?.to_owned(),
         fmtp: of_this("fmtp").collect::<Vec<_>>().join(";"),
         feedback: of_this("rtcp-fb").chain(every.map(str::trim)).map(str::to_owned).collect(),
     })
+}
+
+/// What a payload type means that needs no `rtpmap` line (RFC 3551 §6), as far as it is of use here.
+fn static_rtpmap(payload_type: u8) -> Option<&'static str> {
+    (payload_type == 0).then_some("PCMU/8000")
 }
 
 fn transport(attributes: &Attributes<'_>, session: &Attributes<'_>) -> Transport {

@@ -12,13 +12,13 @@ use super::certificate::Identity;
 use super::dtls::{Dtls, DtlsEvent};
 use super::ice::{IceLite, StunError, random_text};
 use super::keys::{SessionKeys, SrtpProfile};
-use super::negotiate::{Accepted, Negotiated, Verdict, negotiate};
+use super::negotiate::{Accepted, AcceptedFormat, Negotiated, RunningCodecs, Verdict, negotiate};
 use super::offer::{OfferError, ParsedOffer};
 use super::opener::Opener;
 use super::sealer::Sealer;
 use super::viewer_rtcp::{self, Feedback};
 use crate::media::rtp::{DatagramKind, classify};
-use crate::media::{MediaKind, Ssrc};
+use crate::media::{Codec, MediaKind, Ssrc};
 
 /// RFC 8834 §4.9 asks for 96 random bits; these are 119.
 const CNAME_LEN: usize = 20;
@@ -37,7 +37,7 @@ pub struct SessionConfig {
 pub struct NegotiatedTracks {
     /// H.264.
     pub video: Option<Track>,
-    /// Opus.
+    /// Opus, PCMU or both.
     pub audio: Option<Track>,
     /// CNAME of all our sources, for SDES (RFC 3550 §6.5.1).
     pub cname: String,
@@ -48,23 +48,28 @@ pub struct NegotiatedTracks {
 pub struct Track {
     /// Media section by name; empty if the offer names none.
     pub mid: String,
-    /// What is in it.
-    pub codec: Codec,
     /// Source that we send with.
     pub ssrc: Ssrc,
-    /// Payload type, the offer's number.
-    pub payload_type: u8,
+    /// What may be sent, the preferred one first; never empty.
+    pub formats: Vec<Format>,
     /// Retransmissions (RFC 4588), where the offer has them.
     pub rtx: Option<Rtx>,
 }
 
-/// The payload format of a track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// RFC 6184, packetization-mode 1.
-    H264,
-    /// RFC 7587.
-    Opus,
+/// A payload format that the viewer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// What it is.
+    pub codec: Codec,
+    /// Payload type, the offer's number.
+    pub payload_type: u8,
+}
+
+impl Track {
+    /// The payload type to send `codec` with; `None` if the viewer does not take it.
+    pub fn payload_type(&self, codec: Codec) -> Option<u8> {
+        self.formats.iter().find(|format| format.codec == codec).map(|format| format.payload_type)
+    }
 }
 
 /// Source and payload type of a retransmission stream.
@@ -156,8 +161,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Accepts an offer and makes the answer. `profile_level_id` is that of the camera's real SPS, six hex
-    /// digits, where it is known; the offer's H.264 payload type is chosen by it.
+    /// Accepts an offer and makes the answer; `running` is what is known of the camera's stream.
     ///
     /// # Errors
     ///
@@ -165,10 +169,10 @@ impl Session {
     pub fn accept(
         offer: &ParsedOffer,
         config: &SessionConfig,
-        profile_level_id: Option<&str>,
+        running: RunningCodecs<'_>,
         now: Instant,
     ) -> Result<(Self, Answer), OfferError> {
-        let negotiated = negotiate(offer, profile_level_id)?;
+        let negotiated = negotiate(offer, running)?;
         let tracks = tracks(offer, &negotiated);
         let ice = IceLite::new(config.identity.clone(), &negotiated.remote_ufrag, now);
         let local = Local {
@@ -363,24 +367,20 @@ fn tracks(offer: &ParsedOffer, negotiated: &Negotiated) -> NegotiatedTracks {
             return ssrc;
         }
     };
-    let mut track = |kind: MediaKind, codec: Codec| {
+    let mut track = |kind: MediaKind| {
         let (section, accepted) =
             offer.sections.iter().zip(&negotiated.sections).find_map(|(s, verdict)| match verdict {
                 Verdict::Accepted(accepted) if accepted.kind == kind => Some((s, accepted)),
                 _ => None,
             })?;
-        let Accepted { payload_type, rtx, .. } = accepted;
+        let Accepted { formats, rtx, .. } = accepted;
+        let format = |format: &AcceptedFormat| Format { codec: format.codec, payload_type: format.payload_type };
         Some(Track {
             mid: section.mid.clone().unwrap_or_default(),
-            codec,
             ssrc: new_ssrc(),
-            payload_type: *payload_type,
+            formats: formats.iter().map(format).collect(),
             rtx: rtx.map(|payload_type| Rtx { ssrc: new_ssrc(), payload_type }),
         })
     };
-    NegotiatedTracks {
-        video: track(MediaKind::Video, Codec::H264),
-        audio: track(MediaKind::Audio, Codec::Opus),
-        cname: random_text(CNAME_LEN),
-    }
+    NegotiatedTracks { video: track(MediaKind::Video), audio: track(MediaKind::Audio), cname: random_text(CNAME_LEN) }
 }

@@ -7,7 +7,7 @@ import { text } from './text.js';
 export const NO_STATS = Object.freeze({
   width: 0, height: 0, fps: null, bitrateKbps: 0, framesDecoded: 0, framesDropped: 0, packetsReceived: 0, packetsLost: 0, loss: null,
   repaired: 0, jitterMs: null, rttMs: null, delayMs: null, codec: '', decoder: '', candidate: '', srtp: '', dtls: '', freezes: 0,
-  audioPacketsReceived: 0, totalAudioEnergy: 0,
+  audioCodec: '', audioPacketsReceived: 0, audioSamplesReceived: 0, audioSamplesConcealed: 0, totalAudioEnergy: 0,
 });
 
 /** Reads one connection after another; rates are taken between two reads of the same one. */
@@ -75,7 +75,10 @@ export class StatsReader {
       srtp: transport.srtpCipher ?? '',
       dtls: transport.dtlsCipher ?? '',
       freezes: video.freezeCount ?? 0,
+      audioCodec: codecName(report.get(audio.codecId)),
       audioPacketsReceived: audio.packetsReceived ?? 0,
+      audioSamplesReceived: audio.totalSamplesReceived ?? 0,
+      audioSamplesConcealed: audio.concealedSamples ?? 0,
       totalAudioEnergy: audio.totalAudioEnergy ?? 0,
     });
   }
@@ -98,7 +101,7 @@ export function describe(stats, mode = 'webrtc') {
     [names.decoded, number(stats.framesDecoded)],
     [names.dropped, number(stats.framesDropped)],
     [names.freezes, number(stats.freezes)],
-    [names.codec, stats.codec || '–'],
+    [names.codec, [stats.codec, stats.audioCodec].filter(Boolean).join(', ') || '–'],
     [names.decoder, stats.decoder || '–'],
     [names.candidate, stats.candidate || '–'],
     [names.srtp, stats.srtp || '–'],
@@ -121,7 +124,7 @@ const PROFILES = { '42e0': 'Constrained Baseline', '4200': 'Baseline', '4d00': '
 
 function codecName(codec) {
   if (!codec) return '';
-  const name = codec.mimeType.replace(/^video\//, '');
+  const name = codec.mimeType.replace(/^(video|audio)\//, '');
   const id = /profile-level-id=([0-9a-f]{6})/i.exec(codec.sdpFmtpLine ?? '')?.[1]?.toLowerCase();
   if (!id) return name;
   const level = parseInt(id.slice(4), 16);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use honeycast::media::Codec;
 use honeycast::sim::Fault;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -52,7 +53,7 @@ impl Storm {
         let mut cameras = Vec::new();
         for n in 0..self.cameras {
             let mut settings = site.settings(n);
-            settings.behaviour.audio = n % WITH_SOUND == 0;
+            settings.behaviour.audio = (n % WITH_SOUND == 0).then_some(Codec::Opus);
             if n % SHARED == 1 {
                 settings.bind = address(n);
             }

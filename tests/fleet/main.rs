@@ -11,6 +11,8 @@ mod page;
 mod support;
 
 mod crowd;
+mod lines;
+mod pictures;
 mod scenarios;
 mod site;
 mod viewer;

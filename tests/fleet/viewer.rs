@@ -29,6 +29,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::page::{Answer, Page};
+use crate::pictures::Pictures;
 
 const OFFER: &str = include_str!("../data/offer-chromium.sdp");
 /// User name fragment of the offer.
@@ -59,6 +60,8 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     pub(crate) late: u64,
     pub(crate) twice: u64,
+    /// What can be made of the video packets.
+    pub(crate) video: Pictures,
     /// What was not to be understood.
     pub(crate) undecryptable: u64,
 }
@@ -132,6 +135,7 @@ impl Peer {
             .with_insecure_skip_verify(true)
             .build(true, Some(server))
             .unwrap();
+        tally.lock().unwrap().video = Pictures::default();
         let local = honeycast::base::udp::bind(([127, 0, 0, 1], 0).into(), RECEIVE_BUFFER, RECEIVE_BUFFER).unwrap();
         let mut endpoint = Endpoint::new(local.local_addr().unwrap(), TransportProtocol::UDP, None);
         endpoint.connect(Instant::now(), server, Arc::new(config), None).unwrap();
@@ -259,6 +263,7 @@ impl Peer {
         if ssrc != self.video {
             return;
         }
+        tally.video.add(&packet);
         let seq = packet.seq().0;
         match seq.wrapping_sub(*self.next_seq.get_or_insert(seq)) {
             ahead @ 0..0x8000 => {

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use honeycast::base::Shutdown;
-use honeycast::sim::{Sim, SimSettings};
+use honeycast::sim::{Codec, Fault, Mark, RtcpSending, Sim, SimSettings};
 use page::{Answer, Page};
 use peer::{Incoming, Viewer, lose_picture, speak};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
@@ -63,10 +63,16 @@ struct Site {
 
 impl Site {
     async fn streaming() -> Self {
+        Self::of(|_| {}).await
+    }
+
+    /// The service, and a camera with ways of its own.
+    async fn of(change: impl FnOnce(&mut SimSettings)) -> Self {
         let service = Service::start(&[("LOCAL_IP", "127.0.0.1"), ("EXTERNAL_IP", "127.0.0.1")]);
         let (host, port) = service.address("mqtt").rsplit_once(':').unwrap();
         let mut settings = SimSettings::new(CAMERA.parse().unwrap(), host, port.parse().unwrap());
         settings.bind = [127, 0, 0, 1].into();
+        change(&mut settings);
         let shutdown = Shutdown::new();
         let sim = Sim::start(settings, &shutdown).unwrap();
         until("the camera is connected", async || sim.report().mqtt_connected).await;
@@ -97,6 +103,15 @@ impl Site {
             let (status, detail) = call(&self.service, "GET", &path);
             assert_eq!(status, 200, "{detail}");
             detail["viewer_count"] == count
+        })
+        .await;
+    }
+
+    /// Waits until the API names this codec of the sound.
+    async fn sounds_like(&self, codec: &str) {
+        let path = format!("/streams/{CAMERA}");
+        until(&format!("the sound is {codec}"), async || {
+            call(&self.service, "GET", &path).1["stream"]["media"]["audio"]["codec"]["name"] == codec
         })
         .await;
     }
@@ -296,4 +311,104 @@ async fn an_offer_to_send_is_answered_and_plays_and_what_is_sent_is_ignored() {
     assert_eq!(site.sim.report().rtp_received, 0);
     assert_eq!(viewer.dtls().await, RTCDtlsTransportState::Connected);
     site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pcmu_is_preferred_and_forwarded_where_the_camera_sends_it_and_opus_after_it_when_the_camera_switches() {
+    let site = Site::of(|settings| settings.behaviour.audio = Some(Codec::Pcmu)).await;
+    site.sounds_like("pcmu").await;
+    let mut viewer = Viewer::recvonly().await;
+    let Watching { page: _page, answer, mut audio, .. } = site.join(&mut viewer).await;
+    assert_eq!((answer.payload_type("audio"), answer.codec("audio")), (0, "PCMU/8000"));
+    assert!(answer.section("audio").iter().any(|line| line.ends_with(" opus/48000/2")), "{}", answer.0);
+
+    let mut last = audio.packet().await;
+    for _ in 0..PICTURES {
+        let packet = audio.packet().await;
+        assert_eq!((packet.header.payload_type, packet.payload.len()), (0, 160));
+        assert_eq!(packet.header.timestamp.wrapping_sub(last.header.timestamp), 160, "20 ms");
+        last = packet;
+    }
+    let (report, _) = audio.report().await;
+    let off = report.rtp_time.wrapping_sub(last.header.timestamp) as i32;
+    assert!(off.abs() < 8_000 * 5, "a report in another clock: {off}");
+
+    site.sim.suffer(Fault::SwitchSound);
+    // In one numbering, which `Incoming` sees to.
+    while last.header.payload_type == 0 {
+        last = audio.packet().await;
+    }
+    site.sounds_like("opus").await;
+    for _ in 0..PICTURES {
+        let packet = audio.packet().await;
+        assert_eq!(packet.header.timestamp.wrapping_sub(last.header.timestamp), 960, "20 ms");
+        last = packet;
+    }
+    assert_eq!(site.viewer_stat("audio_unplayable"), 0);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_does_not_take_the_cameras_codec_sees_the_picture_and_the_api_says_why_it_hears_nothing() {
+    let site = Site::of(|settings| settings.behaviour.audio = Some(Codec::Pcmu)).await;
+    site.sounds_like("pcmu").await;
+    let mut viewer = Viewer::recvonly().await;
+    let mut page = site.page().await;
+    // To the server it is a viewer without PCMU.
+    let offer = viewer.offer().await.replace("PCMU/8000", "G723/8000");
+    let answer = page.watch(CAMERA, &site.stream, &offer).await;
+    assert_eq!(answer.codec("audio"), "opus/48000/2");
+    let (mut video, _audio) = viewer.accept(&answer).await;
+    page.send_candidate(&viewer.candidate().await).await;
+    viewer.connected().await;
+    plays(&mut video).await;
+    until("it is said", async || site.viewer_stat("audio_unplayable") > 0).await;
+    let (_, viewers) = call(&site.service, "GET", &format!("/viewers/{CAMERA}"));
+    assert_eq!(viewers["viewers"][0]["stats"]["audio_codecs"], serde_json::json!(["opus"]));
+    site.end().await;
+}
+
+/// When something was captured, in seconds of the server's clock: by the last report before or after it.
+async fn captured(incoming: &mut Incoming, timestamp: u32, rate: f64) -> f64 {
+    loop {
+        let (report, _) = incoming.report().await;
+        let ahead = f64::from(timestamp.wrapping_sub(report.rtp_time) as i32) / rate;
+        if ahead.abs() < 1.5 {
+            return report.ntp_time as f64 / 2f64.powi(32) + ahead;
+        }
+    }
+}
+
+/// Pictures and sounds of the camera say which they are, and so when they were made.
+async fn are_in_step(rtcp: RtcpSending) {
+    let site = Site::of(|settings| settings.behaviour.rtcp = rtcp).await;
+    let mut viewer = Viewer::recvonly().await;
+    let Watching { page: _page, mut video, mut audio, .. } = site.join(&mut viewer).await;
+    // Beyond the camera's second report, and our next ones.
+    let mut picture = video.picture().await;
+    for _ in 0..2 * PICTURES {
+        picture = video.picture().await;
+    }
+    let shown = picture.payloads().iter().find_map(|payload| Mark::in_video(payload)).unwrap().number;
+    // 40 ms a picture, 20 ms a sound.
+    let sound = loop {
+        let packet = audio.packet().await;
+        if Mark::in_audio(&packet.payload).unwrap().number == 2 * shown {
+            break packet;
+        }
+    };
+    let picture = captured(&mut video, picture.timestamp, 90_000.0).await;
+    let sound = captured(&mut audio, sound.header.timestamp, 48_000.0).await;
+    assert!((picture - sound).abs() <= 0.040, "{:.1} ms apart", (picture - sound).abs() * 1_000.0);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_of_one_moment_are_reported_as_such() {
+    are_in_step(RtcpSending::OwnPort).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_of_one_moment_are_reported_as_such_where_the_camera_reports_nothing() {
+    are_in_step(RtcpSending::None).await;
 }

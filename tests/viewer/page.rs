@@ -86,6 +86,12 @@ impl Answer {
         self.section(media).into_iter().find_map(|line| line.strip_prefix(start)).unwrap()
     }
 
+    /// All that the server may send with.
+    pub(crate) fn payload_types(&self, media: &str) -> Vec<u8> {
+        self.section(media)[0].split(' ').skip(3).map(|number| number.parse().unwrap()).collect()
+    }
+
+    /// The preferred one.
     pub(crate) fn payload_type(&self, media: &str) -> u8 {
         let line = self.section(media)[0];
         line.split(' ').nth(3).unwrap().parse().unwrap()

@@ -184,8 +184,8 @@ type Rtcp = Vec<Box<dyn rtcp::Packet>>;
 /// What comes in of one medium, in the order of its sequence numbers.
 pub(crate) struct Incoming {
     media: &'static str,
-    /// Of its packets, by the answer.
-    payload_type: u8,
+    /// Of its packets, by the answer; the preferred one first.
+    payload_types: Vec<u8>,
     rtp: mpsc::UnboundedReceiver<rtp::Packet>,
     again: mpsc::UnboundedReceiver<rtp::Packet>,
     rtcp: mpsc::UnboundedReceiver<Rtcp>,
@@ -207,7 +207,8 @@ impl Incoming {
             sources.insert(ssrc, Source { rtp: again_out, rtcp: None, lossy: false });
         }
         let (next, early) = (None, BTreeMap::new());
-        Self { media, payload_type: answer.payload_type(media), rtp, again, rtcp, next, early, recovered: 0 }
+        let payload_types = answer.payload_types(media);
+        Self { media, payload_types, rtp, again, rtcp, next, early, recovered: 0 }
     }
 
     /// The packet with the next sequence number. Those that come before their turn wait; a hole that is never
@@ -225,7 +226,7 @@ impl Incoming {
                     // RFC 4588 §4: the payload begins with the original sequence number.
                     Some(mut packet) = self.again.recv(), if self.next.is_some() => {
                         packet.header.sequence_number = packet.payload.get_u16();
-                        packet.header.payload_type = self.payload_type;
+                        packet.header.payload_type = self.payload_types[0];
                         self.recovered += usize::from(self.next == Some(packet.header.sequence_number));
                         packet
                     }
@@ -239,7 +240,7 @@ impl Incoming {
             }
         };
         let packet = within(&what, waiting).await;
-        assert_eq!(packet.header.payload_type, self.payload_type);
+        assert!(self.payload_types.contains(&packet.header.payload_type));
         self.next = Some(packet.header.sequence_number.wrapping_add(1));
         packet
     }

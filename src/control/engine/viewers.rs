@@ -39,8 +39,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Viewer { camera, stream, created: SystemTime::now(), accepted: false, connected: false, closed: None },
         );
         self.count_viewers(stream);
-        let profile_level_id = self.ingest.stats(stream).and_then(|stats| stats.profile_level_id);
-        let add = AddViewer { viewer, stream, offer, profile_level_id };
+        let (profile_level_id, audio) =
+            self.ingest.stats(stream).map_or((None, None), |stats| (stats.profile_level_id, stats.audio.codec));
+        let add = AddViewer { viewer, stream, offer, profile_level_id, audio };
         let egress = self.egress.clone();
         self.jobs.spawn(async move {
             let result = match tokio::time::timeout(ANSWER_WAIT, egress.add_viewer(add)).await {

@@ -7,9 +7,9 @@ use super::*;
 use crate::egress::viewer::ViewerCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::RtpPacket;
-use crate::media::{ExtSeq, FramePacket, RtpTime};
+use crate::media::{Codec, ExtSeq, FramePacket, RtpTime};
 use crate::webrtc::testing::Decrypter;
-use crate::webrtc::{Codec, NegotiatedTracks, Rtx, Sealer, SrtpProfile, Track};
+use crate::webrtc::{Format, NegotiatedTracks, Rtx, Sealer, SrtpProfile, Track};
 
 const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 12] = [9; 12];
@@ -64,7 +64,12 @@ impl Scene {
 
     fn joins(&mut self, port: u16, rtx: bool) -> (ViewerId, Arc<ViewerCounters>) {
         let (viewer, counters) = (ViewerId::random(), Arc::<ViewerCounters>::default());
-        let track = |ssrc, payload_type, codec, rtx| Track { mid: "0".into(), codec, ssrc, payload_type, rtx };
+        let track = |ssrc, payload_type, codec, rtx| Track {
+            mid: "0".into(),
+            ssrc,
+            formats: vec![Format { codec, payload_type }],
+            rtx,
+        };
         let rtx = rtx.then_some(Rtx { ssrc: RTX, payload_type: 97 });
         let tracks = NegotiatedTracks {
             video: Some(track(VIDEO, 96, Codec::H264, rtx)),
@@ -97,8 +102,12 @@ impl Scene {
             })
             .collect();
         let time = RtpTime(self.time);
-        let clock = ClockPoint { at: self.now, rtp: time };
-        let frame = Frame { kind, time, starts_keyframe, packets, arrived: self.now, clock };
+        let codec = match kind {
+            MediaKind::Video => Codec::H264,
+            MediaKind::Audio => Codec::Opus,
+        };
+        let clock = ClockPoint { at: self.now, rtp: time, rate: codec.clock_rate() };
+        let frame = Frame { codec, time, starts_keyframe, packets, arrived: self.now, clock };
         self.fanout.on_frame(self.stream, &Arc::new(frame), self.now, &mut self.network);
     }
 

@@ -89,16 +89,18 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Whether `clue`, seen at `now`, can be this clock's; `rate` in Hz.
-    pub(super) fn fits(&self, clue: RtpClue, rate: u32, now: Instant) -> bool {
+    /// Whether `clue`, seen at `now`, can be this clock's; `rates` are those that it may run at, in Hz.
+    pub(super) fn fits(&self, clue: RtpClue, rates: &[u32], now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
         if clue.ssrc != self.ssrc || elapsed > CLOCK_LIFE {
             return false;
         }
-        // Cut to 32 bits: the wire's timestamps wrap as well.
-        let expected = self.timestamp.wrapping_add((elapsed.as_secs_f64() * f64::from(rate)) as u64 as u32);
-        let off = clue.timestamp.wrapping_sub(expected) as i32;
-        f64::from(off.unsigned_abs()) <= CLOCK_TOLERANCE.as_secs_f64() * f64::from(rate)
+        rates.iter().map(|rate| f64::from(*rate)).any(|rate| {
+            // Cut to 32 bits: the wire's timestamps wrap as well.
+            let expected = self.timestamp.wrapping_add((elapsed.as_secs_f64() * rate) as u64 as u32);
+            let off = clue.timestamp.wrapping_sub(expected) as i32;
+            f64::from(off.unsigned_abs()) <= CLOCK_TOLERANCE.as_secs_f64() * rate
+        })
     }
 }
 
@@ -131,10 +133,10 @@ mod tests {
         let now = Instant::now();
         let clock = Clock { ssrc: Ssrc(7), timestamp: u32::MAX - 45_000, at: now };
         let after = |s| now + Duration::from_secs(s);
-        assert!(clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: 45_000 }, 90_000, after(1)));
-        assert!(!clock.fits(RtpClue { ssrc: Ssrc(8), timestamp: 45_000 }, 90_000, after(1)));
-        assert!(!clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: 245_000 }, 90_000, after(1)));
+        assert!(clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: 45_000 }, &[90_000], after(1)));
+        assert!(!clock.fits(RtpClue { ssrc: Ssrc(8), timestamp: 45_000 }, &[90_000], after(1)));
+        assert!(!clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: 245_000 }, &[90_000], after(1)));
         let late = (u32::MAX - 45_000).wrapping_add(61 * 90_000);
-        assert!(!clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: late }, 90_000, after(61)));
+        assert!(!clock.fits(RtpClue { ssrc: Ssrc(7), timestamp: late }, &[90_000], after(61)));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     RELATCH_SILENCE, RTCP_SILENCE, Slot, Unlatched,
 };
 use crate::base::CameraId;
-use crate::media::MediaKind;
+use crate::media::Codec;
 
 const SLOTS: [Slot; 3] = [Slot::Video, Slot::Audio, Slot::Rtcp];
 
@@ -225,7 +225,7 @@ impl Expectation {
             && self.is_live(slot, source.ip(), now)
             && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
         {
-            return own.fits(clue, clock_rate(slot), at);
+            return own.fits(clue, clock_rates(slot), at);
         }
         let cleared = |slot| {
             let arrival = Arrival { source, entrance, slot, clue: Clue::None };
@@ -237,7 +237,7 @@ impl Expectation {
     /// Whether a clue shows that the packet is this stream's.
     pub(super) fn fits(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
         let clock = |slot: Slot| self.holder(slot).and_then(|holder| holder.clock);
-        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rate(slot), now));
+        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rates(slot), now));
         match arrival.clue {
             Clue::None => false,
             Clue::Rtp(clue) => fits(arrival.slot, clue),
@@ -338,10 +338,12 @@ fn silence(slot: Slot) -> Duration {
     }
 }
 
-fn clock_rate(slot: Slot) -> u32 {
+/// In Hz; a sender report does not tell which codec its sound has.
+fn clock_rates(slot: Slot) -> &'static [u32] {
+    const AUDIO: &[u32] = &[Codec::Opus.clock_rate(), Codec::Pcmu.clock_rate()];
+    const VIDEO: &[u32] = &[Codec::H264.clock_rate()];
     match slot {
-        Slot::Audio => MediaKind::Audio,
-        Slot::Video | Slot::Rtcp => MediaKind::Video,
+        Slot::Audio => AUDIO,
+        Slot::Video | Slot::Rtcp => VIDEO,
     }
-    .clock_rate()
 }

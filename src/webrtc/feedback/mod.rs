@@ -31,7 +31,7 @@ use self::remb::{Rates, Remb};
 use self::reports::ReceiverReports;
 use crate::media::rtcp::{RtcpBlock, RtcpWriter, blocks};
 use crate::media::rtp::RtpPacket;
-use crate::media::{MediaKind, Ssrc};
+use crate::media::{Codec, MediaKind, Ssrc};
 
 pub use self::health::{FeedbackHealth, FeedbackWarning};
 
@@ -98,10 +98,10 @@ impl CameraFeedback {
     }
 
     /// An accepted RTP packet of the camera. `restarted`: it is the first one of a new run of its SSRC.
-    pub fn on_rtp(&mut self, kind: MediaKind, packet: &RtpPacket, restarted: bool, now: Instant) {
+    pub fn on_rtp(&mut self, codec: Codec, packet: &RtpPacket, restarted: bool, now: Instant) {
         let ssrc = packet.ssrc().0;
         if restarted || !self.bound.contains_key(&ssrc) {
-            self.bind(kind, ssrc);
+            self.bind(codec, ssrc);
         }
         self.health.on_packet(now);
         self.observe(packet, now);
@@ -250,20 +250,17 @@ impl CameraFeedback {
         self.bound.iter().find(|(_, kind)| **kind == MediaKind::Video).map(|(ssrc, _)| Ssrc(*ssrc))
     }
 
-    /// Binds `ssrc` as the one source of `kind`, with fresh state.
-    fn bind(&mut self, kind: MediaKind, ssrc: u32) {
+    /// Binds `ssrc` as the one source of its medium, with fresh state.
+    fn bind(&mut self, codec: Codec, ssrc: u32) {
+        let kind = codec.kind();
         let old: Vec<u32> = self.bound.iter().filter(|(s, k)| **k == kind || **s == ssrc).map(|(s, _)| *s).collect();
         for old in old {
             self.bound.remove(&old);
             self.chain.unbind_remote_stream(&StreamInfo { ssrc: old, ..Default::default() });
         }
         self.bound.insert(ssrc, kind);
-        let mime_type = match kind {
-            MediaKind::Video => "video/H264",
-            MediaKind::Audio => "audio/opus",
-        };
-        let clock_rate = kind.clock_rate();
-        let info = StreamInfo { ssrc, clock_rate, mime_type: mime_type.into(), ..Default::default() };
+        let (clock_rate, mime_type) = (codec.clock_rate(), codec.mime_type().into());
+        let info = StreamInfo { ssrc, clock_rate, mime_type, ..Default::default() };
         self.chain.bind_remote_stream(&info);
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{CameraFeedback, FeedbackSettings, FeedbackWarning};
 use crate::media::rtcp::{RtcpBlock, blocks};
 use crate::media::rtp::{RtpHeader, RtpPacket};
-use crate::media::{MediaKind, SeqNo, Ssrc};
+use crate::media::{Codec, SeqNo, Ssrc};
 
 /// Whoever receives the camera's packets and answers with REMB.
 pub(super) trait Receiver {
@@ -218,7 +218,7 @@ impl Receiver for Whole {
         let header = RtpHeader { payload_type: 103, marker: false, seq: SeqNo(seq), timestamp, ssrc: Ssrc(7) };
         let bytes = [&header.to_bytes()[..], &vec![0x41; payload]].concat();
         let packet = RtpPacket::parse(Bytes::from(bytes)).unwrap();
-        self.feedback.on_rtp(MediaKind::Video, &packet, false, now);
+        self.feedback.on_rtp(Codec::H264, &packet, false, now);
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {

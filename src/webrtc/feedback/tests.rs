@@ -24,11 +24,11 @@ impl Scene {
         Self { feedback: CameraFeedback::new(settings), now: start, start, sent: Vec::new() }
     }
 
-    fn rtp(&mut self, kind: MediaKind, seq: u16) {
-        let ssrc = if kind == MediaKind::Video { VIDEO } else { AUDIO };
+    fn rtp(&mut self, codec: Codec, seq: u16) {
+        let ssrc = if codec == Codec::H264 { VIDEO } else { AUDIO };
         let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(seq), timestamp: 0, ssrc };
         let packet = RtpPacket::parse(Bytes::from([&header.to_bytes()[..], &[1]].concat())).unwrap();
-        self.feedback.on_rtp(kind, &packet, false, self.now);
+        self.feedback.on_rtp(codec, &packet, false, self.now);
     }
 
     /// Lets time pass, sending what is due when it is due.
@@ -66,7 +66,7 @@ fn nothing_is_sent_before_the_first_packet() {
 #[test]
 fn the_first_feedback_leaves_within_200_ms_and_then_at_least_every_second() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     s.run(Duration::from_secs(10));
     assert!(s.sent[0].0 <= Duration::from_millis(200));
     assert!(s.sent.windows(2).all(|w| w[1].0 - w[0].0 <= Duration::from_secs(1)));
@@ -76,7 +76,7 @@ fn the_first_feedback_leaves_within_200_ms_and_then_at_least_every_second() {
 #[test]
 fn a_compound_is_report_then_cname_then_remb_with_the_cameras_ssrc() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     s.run(Duration::from_millis(150));
     let all: Vec<_> = blocks(&s.sent[0].1).map(Result::unwrap).collect();
     assert!(
@@ -94,8 +94,8 @@ fn a_compound_is_report_then_cname_then_remb_with_the_cameras_ssrc() {
 #[test]
 fn both_media_are_reported_in_one_packet() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
-    s.rtp(MediaKind::Audio, 1);
+    s.rtp(Codec::H264, 1);
+    s.rtp(Codec::Opus, 1);
     s.run(Duration::from_millis(150));
     let mut ssrcs: Vec<_> = s.reports().iter().map(|r| r.ssrc).collect();
     ssrcs.sort_unstable();
@@ -107,7 +107,7 @@ fn both_media_are_reported_in_one_packet() {
 fn loss_is_reported_as_fraction_and_as_a_sum() {
     let mut s = Scene::new();
     for seq in (0..100).filter(|n| n % 4 != 3) {
-        s.rtp(MediaKind::Video, seq);
+        s.rtp(Codec::H264, seq);
     }
     s.run(Duration::from_millis(150));
     let report = s.reports()[0];
@@ -119,7 +119,7 @@ fn loss_is_reported_as_fraction_and_as_a_sum() {
 #[test]
 fn the_cameras_sender_report_is_echoed_with_its_age() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     let mut sr = RtcpWriter::new();
     sr.sender_report(&SenderInfo { ssrc: VIDEO, ntp: 0x1122_3344_5566_7788, rtp_time: 0, packets: 1, octets: 1 });
     s.feedback.on_rtcp(&sr.finish(), s.now);
@@ -132,7 +132,7 @@ fn the_cameras_sender_report_is_echoed_with_its_age() {
 fn a_gap_is_asked_for_a_bounded_number_of_times() {
     let mut s = Scene::new();
     for seq in [1, 2, 4, 5, 6, 7] {
-        s.rtp(MediaKind::Video, seq);
+        s.rtp(Codec::H264, seq);
     }
     s.run(Duration::from_secs(3));
     let asked: Vec<_> = s
@@ -154,7 +154,7 @@ fn a_keyframe_request_waits_for_the_first_packet_and_then_leaves_at_once() {
     s.feedback.request_keyframe(s.now);
     s.run(Duration::from_secs(1));
     assert!(s.sent.is_empty());
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     s.run(Duration::from_millis(1));
     let first: Vec<_> = blocks(&s.sent[0].1).map(Result::unwrap).collect();
     assert!(matches!(first[0], RtcpBlock::ReceiverReport(..)), "a compound begins with a report");
@@ -164,10 +164,10 @@ fn a_keyframe_request_waits_for_the_first_packet_and_then_leaves_at_once() {
 #[test]
 fn a_new_ssrc_takes_the_place_of_the_old_one() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(9), timestamp: 0, ssrc: Ssrc(42) };
     let packet = RtpPacket::parse(Bytes::copy_from_slice(&header.to_bytes())).unwrap();
-    s.feedback.on_rtp(MediaKind::Video, &packet, true, s.now);
+    s.feedback.on_rtp(Codec::H264, &packet, true, s.now);
     s.run(Duration::from_millis(150));
     assert_eq!(s.reports().iter().map(|r| r.ssrc).collect::<Vec<_>>(), [42]);
 }
@@ -175,7 +175,7 @@ fn a_new_ssrc_takes_the_place_of_the_old_one() {
 #[test]
 fn viewers_lower_remb_at_once_but_not_below_its_range() {
     let mut s = Scene::new();
-    s.rtp(MediaKind::Video, 1);
+    s.rtp(Codec::H264, 1);
     s.run(Duration::from_millis(150));
     s.feedback.set_viewer_limit(Some(2_000_000));
     s.run(Duration::from_millis(300));
@@ -192,7 +192,7 @@ fn viewers_lower_remb_at_once_but_not_below_its_range() {
 fn copies_are_counted_in_the_sum_and_do_not_restart_anything() {
     let mut s = Scene::new();
     for seq in [1, 2, 3] {
-        s.rtp(MediaKind::Video, seq);
+        s.rtp(Codec::H264, seq);
     }
     let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(2), timestamp: 0, ssrc: VIDEO };
     let packet = RtpPacket::parse(Bytes::copy_from_slice(&header.to_bytes())).unwrap();
@@ -206,7 +206,7 @@ fn copies_are_counted_in_the_sum_and_do_not_restart_anything() {
 fn a_reboot_with_the_same_ssrc_begins_a_new_report() {
     let mut s = Scene::new();
     for seq in [100, 200] {
-        s.rtp(MediaKind::Video, seq);
+        s.rtp(Codec::H264, seq);
     }
     let mut sr = RtcpWriter::new();
     sr.sender_report(&SenderInfo { ssrc: VIDEO, ntp: 1 << 40, rtp_time: 0, packets: 1, octets: 1 });
@@ -215,7 +215,7 @@ fn a_reboot_with_the_same_ssrc_begins_a_new_report() {
     assert_eq!(s.reports()[0].cumulative_lost, 99);
     let header = RtpHeader { payload_type: 103, marker: true, seq: SeqNo(9_000), timestamp: 5, ssrc: VIDEO };
     let packet = RtpPacket::parse(Bytes::copy_from_slice(&header.to_bytes())).unwrap();
-    s.feedback.on_rtp(MediaKind::Video, &packet, true, s.now);
+    s.feedback.on_rtp(Codec::H264, &packet, true, s.now);
     s.sent.clear();
     s.run(Duration::from_secs(1));
     let report = s.reports()[0];

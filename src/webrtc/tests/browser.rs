@@ -15,7 +15,8 @@ use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE};
 use crate::webrtc::ice::tests::check;
 use crate::webrtc::keys::{SessionKeys, SrtpProfile};
 use crate::webrtc::{
-    Answer, CloseCause, Feedback, Identity, LocalCandidate, Output, ParsedOffer, Sealer, Session, SessionConfig,
+    Answer, CloseCause, Feedback, Identity, LocalCandidate, Output, ParsedOffer, RunningCodecs, Sealer, Session,
+    SessionConfig,
 };
 
 const OFFER: &str = include_str!("../../../tests/data/offer-chromium.sdp");
@@ -85,7 +86,7 @@ impl World {
         let candidate = LocalCandidate { ip: SERVER.ip(), port: SERVER.port() };
         let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: vec![candidate] };
         let (session, answer) =
-            Session::accept(&ParsedOffer::parse(&offer).unwrap(), &config, Some("42e01f"), now).unwrap();
+            Session::accept(&ParsedOffer::parse(&offer).unwrap(), &config, RunningCodecs::default(), now).unwrap();
         let is_client = habits.setup != "passive";
         let certificates = if habits.without_certificate { vec![] } else { vec![browser.certificate()] };
         let dtls = ConfigBuilder::default()

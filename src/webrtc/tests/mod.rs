@@ -31,7 +31,7 @@ fn media_flows(world: &mut World) {
     let (sealer, _) = world.sealer.as_mut().unwrap();
     for seq in (0xfffd..0x1_0003).map(ExtSeq) {
         let header = RtpHeader {
-            payload_type: track.payload_type,
+            payload_type: track.formats[0].payload_type,
             marker: true,
             seq: seq.wire(),
             timestamp: 1,

@@ -1,0 +1,89 @@
+//! What became of the pictures on the line, as the camera itself knows it: for tests that compare it with what
+//! arrived elsewhere.
+
+use std::collections::VecDeque;
+
+use crate::media::SeqNo;
+
+/// Pictures remembered: 40 s of them at 25 a second.
+const PICTURES: usize = 1_024;
+
+/// A picture that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentPicture {
+    /// Its [`Mark`](super::Mark)'s number.
+    pub number: u32,
+    /// Decoding can start here.
+    pub keyframe: bool,
+    /// All its packets got past the faults of the line, the first time or when they were sent again.
+    pub whole: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pictures: VecDeque<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    number: u32,
+    keyframe: bool,
+    first: SeqNo,
+    /// Of each packet, whether it got through.
+    passed: Vec<bool>,
+}
+
+impl Record {
+    /// A picture of so many packets, numbered from `first` on, is about to be sent.
+    pub(super) fn sends(&mut self, number: u32, keyframe: bool, first: SeqNo, packets: usize) {
+        if self.pictures.len() == PICTURES {
+            self.pictures.pop_front();
+        }
+        self.pictures.push_back(Kept { number, keyframe, first, passed: vec![false; packets] });
+    }
+
+    /// This packet got through. The newest picture with its number is meant: older ones cannot be sent again.
+    pub(super) fn passed(&mut self, seq: SeqNo) {
+        let place = |kept: &Kept| usize::from(seq.0.wrapping_sub(kept.first.0));
+        if let Some(kept) = self.pictures.iter_mut().rev().find(|kept| place(kept) < kept.passed.len()) {
+            let place = place(kept);
+            kept.passed[place] = true;
+        }
+    }
+
+    /// The pictures, the oldest first.
+    pub(super) fn pictures(&self) -> Vec<SentPicture> {
+        let sent = |kept: &Kept| SentPicture {
+            number: kept.number,
+            keyframe: kept.keyframe,
+            whole: kept.passed.iter().all(|passed| *passed),
+        };
+        self.pictures.iter().map(sent).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_whole_when_all_its_packets_got_through_at_last() {
+        let mut record = Record::default();
+        record.sends(7, true, SeqNo(u16::MAX), 2);
+        record.sends(8, false, SeqNo(1), 1);
+        record.passed(SeqNo(u16::MAX));
+        record.passed(SeqNo(1));
+        let whole = |record: &Record| record.pictures().iter().map(|p| (p.number, p.whole)).collect::<Vec<_>>();
+        assert_eq!(whole(&record), [(7, false), (8, true)]);
+        record.passed(SeqNo(0));
+        record.passed(SeqNo(9));
+        assert_eq!(whole(&record), [(7, true), (8, true)]);
+    }
+
+    #[test]
+    fn old_pictures_are_forgotten() {
+        let mut record = Record::default();
+        (0..2_000u32).for_each(|n| record.sends(n, false, SeqNo(n as u16), 1));
+        assert_eq!((record.pictures().len(), record.pictures()[0].number), (PICTURES, 976));
+    }
+}
