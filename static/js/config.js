@@ -38,7 +38,8 @@ function socketAddress(address) {
 
 async function fetchConfig(log) {
   try {
-    const response = await fetch(new URL('viewer-config.json', root), { cache: 'no-store', credentials: 'include' });
+    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    const response = await fetch(new URL('viewer-config.json', root), { cache: 'no-store', credentials: 'include', headers });
     if (response.ok) return { ...DEFAULTS, ...(await response.json()) };
     log(`viewer-config.json: HTTP ${response.status}`);
   } catch (error) {

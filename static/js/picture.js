@@ -24,9 +24,10 @@ export class Picture {
     return { keep: () => this.#keep(), fresh: () => this.#fresh(), clear: () => this.#clear() };
   }
 
-  async showStill(url) {
+  /** Until there is something better; `certain` as in `still.js`. */
+  async showStill(url, certain = false) {
     if (this.node.dataset.has !== 'nothing') return;
-    if (await showStill(this.#still, url) && this.node.dataset.has === 'nothing') this.node.dataset.has = 'still';
+    if (await showStill(this.#still, url, certain) && this.node.dataset.has === 'nothing') this.node.dataset.has = 'still';
   }
 
   /** The frame that is shown, as PNG; `null` without one. */

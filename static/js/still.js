@@ -3,8 +3,11 @@
 // Known after the first answer that says so: asking again for each camera would only fill the console.
 let offered = true;
 
-/** Shows the still of `url` in `video`; resolves with whether there is one. */
-export function showStill(video, url) {
+/**
+ * Shows the still of `url` in `video`; resolves with whether there is one. `certain`: the camera has sent a keyframe, so
+ * that nothing there means that the server offers no stills.
+ */
+export function showStill(video, url, certain) {
   if (!offered) return Promise.resolve(false);
   return new Promise((resolve) => {
     const end = (found) => {
@@ -17,7 +20,7 @@ export function showStill(video, url) {
     video.onloadeddata = () => end(true);
     video.onerror = () => {
       // 4 is "nothing to play here": missing, and not merely broken on the way.
-      if (video.error?.code === 4) offered = false;
+      if (certain && video.error?.code === 4) offered = false;
       end(false);
     };
     video.preload = 'auto';

@@ -49,7 +49,7 @@ export class SystemPage {
       [words.streams, number(health.active_streams)], [words.viewers, number(health.total_viewers)], [words.bitrate, bitrate(total)],
       [words.known, number(health.cameras_known ?? cameras.size)], [words.onlineNow, health.cameras_online],
       [words.store, storeWords(health.camera_store)],
-      [words.tls, health.tls_expires_at && exactTime(health.tls_expires_at)],
+      [words.tls, health.certificate && (health.certificate.failure ? words.tlsFailed(health.certificate.failure) : exactTime(health.certificate.loaded_at))],
       [words.checked, timeOf(health.timestamp)],
     ]));
     return undefined;
@@ -68,8 +68,13 @@ export class SystemPage {
           h('table', {}, h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))), h('tbody', {}, sources.map(row)))));
       const some = Object.entries(dropped).filter(([, count]) => count > 0);
       this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
-    } catch {
-      // Said above, by the store.
+    } catch (error) {
+      if (signal.aborted) return;
+      // Not everybody may see it; that the server is away is said by the store.
+      if (error.status === 403) {
+        this.#parts.sources.replaceChildren(h('p', { class: 'quiet' }, sentence(error.message)));
+        return;
+      }
     }
     if (signal.aborted) return;
     this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);

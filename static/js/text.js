@@ -133,7 +133,7 @@ export const text = {
     reasons: 'What is wrong',
     facts: 'Service',
     version: 'Version', engine: 'Media engine', broker: 'MQTT broker', streams: 'Streams', viewers: 'Viewers', known: 'Cameras known', onlineNow: 'Cameras online',
-    store: 'Camera store', bitrate: 'From all cameras', checked: 'Checked', tls: 'Certificate valid until', uptime: 'Running for',
+    store: 'Camera store', bitrate: 'From all cameras', checked: 'Checked', tls: 'Certificate loaded', tlsFailed: (why) => `the new one cannot be used: ${why}`, uptime: 'Running for',
     up: 'up', down: 'down', connected: 'connected', notConnected: 'not connected',
     storeMemory: 'in memory only', storeFine: 'saved', storePending: 'being saved', storeFailed: (why) => `cannot be written: ${why}`,
     sources: 'Unknown senders',

@@ -90,7 +90,7 @@ export class Tile {
     setText(parts.numbers, stream ? [text.viewers(stream.viewer_count), stream.media?.bitrate ? bitrate(stream.media.bitrate) : ''].filter(Boolean).join(' · ') : text.states.none);
     setText(parts.facts, facts(camera));
     setText(parts.event, camera.last_activity ? words.event(camera.last_activity.activity_type, ago(camera.last_activity.received_at)) : '');
-    if (stream?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id));
+    if (stream?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id), true);
     this.#drawPicture();
     this.#decide();
   }
@@ -148,7 +148,7 @@ export class Tile {
 
   #release() {
     this.#player.release();
-    if (this.camera.streamInfo?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id));
+    if (this.camera.streamInfo?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id), true);
   }
 
   #drawPicture() {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { decodesMore, inState, snapshot } from './lib/browser.mjs';
-import { accessible, fits, liveTiles, quiet } from './lib/pages.mjs';
+import { accessible, fits, liveTiles, quiet, recordFilm } from './lib/pages.mjs';
 import { startProxy } from './lib/proxy.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
@@ -212,28 +212,8 @@ scenario('where no media gets through, the picture comes over HTTP and the page 
     });
   });
   // A recording stands in for what the server will send; the page asks the browser whether it can play the type.
-  await page.goto(`${server.dashboard}/static/offline.html`);
-  const film = Buffer.from(await page.evaluate(async () => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 180 });
-    const context = canvas.getContext('2d');
-    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: 'video/webm; codecs="vp8"' });
-    const parts = [];
-    recorder.ondataavailable = (event) => parts.push(event.data);
-    const ended = new Promise((resolve) => { recorder.onstop = resolve; });
-    let frame = 0;
-    recorder.start();
-    await new Promise((resolve) => {
-      const timer = setInterval(() => {
-        context.fillStyle = `hsl(${(frame * 7) % 360} 80% 50%)`;
-        context.fillRect(0, 0, 320, 180);
-        frame += 1;
-        if (frame > 150) { clearInterval(timer); resolve(); }
-      }, 40);
-    });
-    recorder.stop();
-    await ended;
-    return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
-  }));
+  await page.goto(`${server.dashboard}/livestream/viewer`);
+  const film = await recordFilm(page, 150);
   await page.goto(`${proxy.url}livestream/viewer?camera=${id}`);
   let answer;
   const asked = new Promise((resolve) => { answer = resolve; });
@@ -251,6 +231,37 @@ scenario('where no media gets through, the picture comes over HTTP and the page 
   response.end();
   await until('it tries again', async () => ['connecting', 'reconnecting'].includes((await snapshot(page)).state));
 }, { timeout: 150_000 });
+
+scenario('the still is there first, dimmed or marked, and never called live', async (world) => {
+  const { server, id } = await world.site();
+  let film;
+  const still = (_, response) => response.writeHead(200, { 'content-type': 'video/webm' }).end(film);
+  const proxy = world.closing(await startProxy(server, '/', { [`/streams/${id}/keyframe.mp4`]: still }));
+  const page = await world.page(await world.browser(), `${server.dashboard}/livestream/viewer`);
+  film = await recordFilm(page, 3);
+  assert.equal((await server.start(id)).status, 201);
+  await until('there is a keyframe', async () => (await server.get('/streams')).body.streams[0].media.last_keyframe_at);
+
+  await page.goto(proxy.url);
+  await page.getByLabel('Pictures').selectOption('click');
+  await page.reload();
+  const has = () => page.evaluate(() => document.querySelector('.picture').dataset.has);
+  await until('the tile has its still', async () => (await has()) === 'still');
+  assert.equal(await page.locator('.badge').innerText(), 'Running');
+  assert.equal(await server.viewerCount(id), 0, 'nothing is connected for a still');
+  await accessible(page, 'a tile with a still');
+  await page.getByRole('button', { name: `Show camera ${id} live here` }).click();
+  await liveTiles(page, 1);
+  assert.equal(await has(), 'live');
+
+  // Signaling that answers nothing: what is seen is the still, and the page says so.
+  await page.routeWebSocket(/signaling/, () => {});
+  await page.goto(`${proxy.url}livestream/viewer?camera=${id}`);
+  await until('the viewer has its still', async () => (await has()) === 'still');
+  assert.equal((await snapshot(page)).state, 'connecting');
+  assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector('.still')).filter), 'none', 'a still does not look live');
+  quiet(page);
+});
 
 scenario('while the server is away, a page that is loaded again waits for it and comes back', async (world) => {
   const { broker, server } = await world.site();
