@@ -76,7 +76,8 @@ export class CameraPage {
     parts.form = form;
     this.node = h('div', { class: 'camera-page' },
       h('p', {}, h('a', { href: '#/' }, `← ${words.back}`)), parts.title, parts.notice,
-      h('div', { class: 'columns' },
+      // Shown when it is filled, so that nothing jumps.
+      h('div', { class: 'columns', hidden: true },
         h('div', { class: 'column' }, parts.picture, box(words.labels, form), box(words.facts, parts.facts)),
         h('div', { class: 'column' }, box(words.history, h('div', { class: 'box-body' }, parts.chartsNone, parts.charts)), box(words.doctor, parts.doctor), box(words.feedback, parts.feedback)),
         h('div', { class: 'column' }, box(words.changes, parts.changes), box(words.events, parts.events), box(words.viewers, parts.viewers))));
@@ -135,6 +136,7 @@ export class CameraPage {
     clearTimeout(this.#timer);
     const { signal } = this.#over;
     if (signal.aborted) return;
+    await this.#store.known;
     try {
       const known = this.#store.cameras.has(this.#id) || !this.#store.loaded;
       const [history, camera, stream] = await Promise.all([
@@ -150,6 +152,7 @@ export class CameraPage {
         setText(this.#parts.notice, error.status === 404 ? words.unknown : sentence(error.message));
       }
     }
+    this.node.querySelector('.columns').hidden = false;
     this.#plan(REFRESH_MS);
   }
 

@@ -64,13 +64,16 @@ export class Grid {
     for (const [id, tile] of this.#tiles) {
       if (!cameras.has(id)) this.#remove(id, tile);
     }
-    const { notice, empty } = this.#parts;
+    const parts = this.#parts;
+    const { notice, empty } = parts;
     notice.hidden = !error && notice.dataset.kind !== 'action';
     if (error) {
       notice.dataset.kind = 'lost';
       setText(notice, words.lost(error.message));
     } else if (notice.dataset.kind === 'lost') notice.hidden = true;
     this.node.dataset.stale = String(Boolean(error));
+    // Shown before, it would be pushed down by the tiles.
+    if (loaded || error) parts.form.hidden = false;
     this.#arrange();
     const any = [...this.#tiles.values()].some((tile) => !tile.node.hidden);
     empty.hidden = !loaded || any;
@@ -95,8 +98,8 @@ export class Grid {
     [parts.groupSelect, parts.groupTool] = [groupSelect, group];
     const wall = h('button', { type: 'button', hidden: !document.fullscreenEnabled, onclick: () => parts.sections.requestFullscreen().catch(() => {}) }, words.wall);
     const id = h('input', { id: 'camera-input', maxlength: '32', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', 'aria-describedby': 'camera-hint' });
-    const form = h('form', {
-      class: 'open-form', novalidate: true,
+    parts.form = h('form', {
+      class: 'open-form', novalidate: true, hidden: true,
       onsubmit: (event) => {
         event.preventDefault();
         const camera = id.value.trim().toUpperCase();
@@ -110,7 +113,7 @@ export class Grid {
       foldable(h('div', { class: 'tools', role: 'group', 'aria-label': words.tools },
         h('div', { class: 'tool grow' }, h('label', { for: 'search' }, words.search), search), filter, group, layout, live,
         h('div', { class: 'tool' }, wall))),
-      parts.notice, parts.sections, parts.empty, h('p', { id: 'move-hint', hidden: true }, words.moveHint), form);
+      parts.notice, parts.sections, parts.empty, h('p', { id: 'move-hint', hidden: true }, words.moveHint), parts.form);
   }
 
   #add(camera) {

@@ -22,10 +22,14 @@ export class Store extends EventTarget {
   /** Why the last question had no answer. */
   error = null;
   loaded = false;
+  /** Resolves with the first answer, or the first failure. */
+  known;
+  #answered;
 
   constructor(api) {
     super();
     this.#api = api;
+    this.known = new Promise((resolve) => { this.#answered = resolve; });
   }
 
   start() {
@@ -57,6 +61,7 @@ export class Store extends EventTarget {
     }
     this.#asking = false;
     this.dispatchEvent(new Event('change'));
+    this.#answered();
     const soon = this.#again;
     this.#again = false;
     this.#plan(soon ? GATHER_MS : REFRESH_MS);

@@ -22,7 +22,8 @@ export class SystemPage {
     const parts = this.#parts;
     for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: 'box-body' });
     this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, words.title),
-      h('div', { class: 'columns two' },
+      // Shown when it is filled, so that nothing jumps.
+      h('div', { class: 'columns two', hidden: true },
         h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.facts), parts.reasons, parts.facts)),
         h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources, h('h3', {}, words.dropped), parts.dropped))));
     store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
@@ -58,7 +59,7 @@ export class SystemPage {
   async #refresh() {
     const { signal } = this.#over;
     try {
-      const { sources, dropped } = await this.#api.sources(signal);
+      const [{ sources, dropped }] = await Promise.all([this.#api.sources(signal), this.#store.known]);
       const row = (source) => h('tr', {}, h('td', {}, source.address), h('td', {}, source.reason.replaceAll('_', ' ')), h('td', { class: 'number' }, number(source.packets)),
         h('td', {}, h('time', { datetime: source.last_seen, title: exactTime(source.last_seen) }, timeOf(source.last_seen))),
         h('td', {}, source.nearest_camera_id ? h('a', { href: `#/camera/${source.nearest_camera_id}` }, this.#store.cameras.get(source.nearest_camera_id)?.name || source.nearest_camera_id.slice(0, 8)) : '–'));
@@ -73,10 +74,12 @@ export class SystemPage {
       // Not everybody may see it; that the server is away is said by the store.
       if (error.status === 403) {
         this.#parts.sources.replaceChildren(h('p', { class: 'quiet' }, sentence(error.message)));
+        this.node.querySelector('.columns').hidden = false;
         return;
       }
     }
     if (signal.aborted) return;
+    this.node.querySelector('.columns').hidden = false;
     this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
   }
 }

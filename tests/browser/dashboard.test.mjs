@@ -192,3 +192,34 @@ scenario('a tile that freezes says so, and a server that is away is no reason to
   assert.deepEqual(page.problems, []);
   assert.deepEqual(Object.keys(await tiles(page)), [id]);
 });
+
+scenario('nothing jumps while the pages load', async (world) => {
+  const { server, ids } = await cameras(world, ['Gate', 'Yard']);
+  assert.equal((await server.start(ids[0])).status, 201);
+  const page = await world.page(await world.browser(), null);
+  await page.addInitScript(() => {
+    window.shifts = [];
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.shifts.push([entry.value, entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 80))]);
+    }).observe({ type: 'layout-shift', buffered: true });
+  });
+  const pages = {
+    '/': () => liveTiles(page, 1),
+    [`/livestream/viewer?camera=${ids[0]}`]: () => until('live', () => page.evaluate(() => window.honeycast?.state === 'live')),
+    [`/#/camera/${ids[0]}`]: () => page.locator('.single .badge[data-state="live"]').waitFor(),
+    '/#/system': () => page.getByText('Everything works.').waitFor(),
+  };
+  for (const width of [390, 1200]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const [path, ready] of Object.entries(pages)) {
+      await page.goto('about:blank');
+      await page.goto(server.dashboard + path);
+      await ready();
+      const shifts = await page.evaluate(() => window.shifts);
+      // 0.1 is what is called good.
+      const total = shifts.reduce((sum, [value]) => sum + value, 0);
+      assert.ok(total < 0.02, `${path} at ${width}: ${JSON.stringify(shifts)}`);
+    }
+  }
+  quiet(page);
+});
