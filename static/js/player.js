@@ -270,13 +270,17 @@ export class Player extends EventTarget {
           connection.close();
           lost = { kind: 'media', reason: text.player.asleep };
         } else if (now >= nextAsk) {
-          nextAsk = now + ASK_MS;
-          const answer = await this.#ask(age, signal);
-          why = answer.why;
-          if (answer.giveUp && lost === null) {
-            connection.close();
-            lost = { kind: answer.giveUp, reason: why };
-          }
+          // Not waited for: a server that hangs must not stop the seconds that are counted here.
+          nextAsk = Infinity;
+          this.#ask(age, signal).then((answer) => {
+            nextAsk = performance.now() + ASK_MS;
+            why = answer.why;
+            if (answer.giveUp && lost === null) {
+              connection.close();
+              lost = { kind: answer.giveUp, reason: why };
+            }
+            this.#wake();
+          }, () => {});
         }
       }
       if (lost === null) await this.#pause(TICK_MS, signal);

@@ -167,6 +167,32 @@ scenario('nothing arrives for ten seconds: frozen, said with its seconds, and li
   assert.deepEqual(page.problems, []);
 });
 
+scenario('a device that was asleep doubts its picture, and leaves a dead connection at once', async (world) => {
+  const { server, id } = await world.site();
+  const page = await world.page(await world.browser(), viewerUrl(server, id));
+  await inState(page, 'live');
+  // To the page a sleep is a clock that has jumped ahead between two ticks of its timer.
+  const sleep = () => page.evaluate(() => {
+    const real = Date.now;
+    Date.now = () => real() + 3_600_000;
+  });
+  const slept = () => page.locator('#log li', { hasText: 'This device was asleep' }).count();
+  await sleep();
+  await until('it has noticed', async () => (await slept()) === 1);
+  await inState(page, 'live');
+  assert.equal(await server.viewerCount(id), 1, 'a connection that still works is kept');
+  server.child.kill('SIGSTOP');
+  try {
+    await sleep();
+    await inState(page, 'reconnecting');
+    assert.equal(await slept(), 3, 'noticed again, and given as the reason');
+  } finally {
+    server.child.kill('SIGCONT');
+  }
+  await inState(page, 'live', 30_000);
+  assert.deepEqual(page.problems, []);
+});
+
 scenario('the broker is away: a running picture stays live, a start says what is wrong and goes on by itself', async (world) => {
   const { server, broker, id } = await world.site();
   const browser = await world.browser();
