@@ -60,6 +60,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
+    (&["mp4_atom"], &["media"]),
     (&["prometheus"], &["telemetry"]),
     (&["hyper", "hyper_rustls", "hyper_util", "http_body_util"], &["webhook"]),
 ];

@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod log_filter;
 mod metrics;
+mod mp4;
 mod requests;
 mod serve;
 mod settings;
@@ -22,6 +23,8 @@ mod camera_tests;
 mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
+#[cfg(test)]
+mod mp4_tests;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +64,8 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/streams/{camera}/events", get(events::of_camera))
         .route("/events", get(events::of_all))
         .route("/streams/{camera}/start", post(streams::start))
+        .route("/streams/{camera}/keyframe.mp4", get(mp4::keyframe))
+        .route("/streams/{camera}/live.mp4", get(mp4::live))
         .route("/streams/{camera}/stop", post(streams::stop))
         .route("/sources", get(sources::list))
         .route("/viewers", get(viewers::list))
