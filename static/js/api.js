@@ -48,9 +48,14 @@ export class Api {
 
   /** Its last failure, if that is how its last stream ended. */
   async failed(camera, signal) {
-    const { changes } = await this.history(camera, signal);
-    const last = changes.findLast((change) => change.what === 'state');
+    const last = await this.lastState(camera, signal);
     return last?.value === 'error' ? { state: 'error', error_message: last.text } : null;
+  }
+
+  /** The last change of its stream's state since the service started, or `null`. */
+  async lastState(camera, signal) {
+    const { changes } = await this.history(camera, signal);
+    return changes.findLast((change) => change.what === 'state') ?? null;
   }
 
   async #detail(camera, signal) {

@@ -5,6 +5,8 @@ import { text } from './text.js';
 
 // From opening the socket to media transport established.
 const CONNECT_TIMEOUT_MS = 15_000;
+// From the answer to media transport; relays need some seconds, and HTTP waits behind this.
+const MEDIA_TIMEOUT_MS = 8_000;
 // `disconnected` often heals by itself; this long it may try.
 const DISCONNECT_GRACE_MS = 5_000;
 // Between the end of media and the reason that signaling gives for it.
@@ -176,7 +178,7 @@ export class Connection {
       this.#options.connected();
     } else if (state === 'failed') this.#lose(this.#connected ? 'media' : 'ice', this.#connected ? text.connection.interrupted : text.connection.failed);
     else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('media', text.connection.interrupted), DISCONNECT_GRACE_MS);
-    else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(CONNECT_TIMEOUT_MS / 1000)), CONNECT_TIMEOUT_MS);
+    else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(MEDIA_TIMEOUT_MS / 1000)), MEDIA_TIMEOUT_MS);
   }
 
   #send(message) {

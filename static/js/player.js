@@ -171,6 +171,10 @@ export class Player extends EventTarget {
       if (lost.kind === 'stopped') continue;
       if (iceFailures >= ICE_FAILURES && fallbackOffered() && await this.#watchOverHttp(signal)) {
         failures = 0;
+        // HTTP only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
+        const last = await this.#api.lastState(this.#camera, signal).catch(() => null);
+        signal.throwIfAborted();
+        mayStart = this.#starts && !['stopping', 'stopped'].includes(last?.value);
         continue;
       }
       const seconds = BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length - 1)];

@@ -4,10 +4,10 @@ import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 
 /**
- * Pages are below `prefix`, the API below `prefix + api/`, signaling below `prefix + signaling/`. `special` maps a
- * path of the API to a handler `(request, response)` of the test's own. Gives `{url, seen, close}`.
+ * Pages are below `prefix`, the API below `prefix + api/`, signaling below `prefix + signaling/`. Gives
+ * `{url, seen, close}`.
  */
-export async function startProxy(server, prefix, special = {}) {
+export async function startProxy(server, prefix) {
   const targets = [[`${prefix}api/`, server.addresses.api], [`${prefix}signaling/`, server.addresses.signaling], [prefix, server.addresses.dashboard]];
   const seen = [];
   const find = (url) => {
@@ -17,8 +17,6 @@ export async function startProxy(server, prefix, special = {}) {
   const http = createServer((incoming, outgoing) => {
     seen.push(incoming.url);
     const target = find(incoming.url);
-    const own = target?.host === server.addresses.api && special[target.path.split('?')[0]];
-    if (own) return own(incoming, outgoing);
     if (!target) return outgoing.writeHead(404).end();
     const [hostname, port] = target.host.split(':');
     const upstream = request({ hostname, port, path: target.path, method: incoming.method, headers: incoming.headers }, (answer) => {
