@@ -67,6 +67,12 @@ export class Store extends EventTarget {
     this.#plan(soon ? GATHER_MS : REFRESH_MS);
   }
 
+  // An answer that is under way may be older than the change.
+  #soon() {
+    if (this.#asking) this.#again = true;
+    else this.#plan(GATHER_MS);
+  }
+
   #plan(ms) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => { if (!document.hidden) this.refresh(); }, ms);
@@ -92,12 +98,12 @@ export class Store extends EventTarget {
     if (this.#events && this.#events.readyState !== EventSource.CLOSED) return;
     this.#events = this.#api.events();
     // After a pause, what was missed is asked for.
-    this.#events.addEventListener('hello', () => { if (this.loaded) this.#plan(GATHER_MS); });
-    this.#events.addEventListener('error', () => { if (this.loaded && !this.error) this.#plan(GATHER_MS); });
+    this.#events.addEventListener('hello', () => { if (this.loaded) this.#soon(); });
+    this.#events.addEventListener('error', () => { if (this.loaded && !this.error) this.#soon(); });
     for (const what of ['state', 'picture', 'online', 'viewers', 'feedback', 'doctor', 'activity']) {
       this.#events.addEventListener(what, (event) => {
         this.dispatchEvent(new CustomEvent('event', { detail: JSON.parse(event.data) }));
-        this.#plan(GATHER_MS);
+        this.#soon();
       });
     }
   }

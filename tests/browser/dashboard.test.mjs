@@ -74,6 +74,7 @@ scenario('tiles are found, filtered, arranged by keyboard and pointer, grouped, 
   assert.equal(await page.locator('#announce').innerText(), 'Alpha is now number 2 of 3');
   assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Move camera Alpha');
 
+  await page.setViewportSize({ width: 1200, height: 1400 });
   const from = await page.getByRole('button', { name: 'Move camera Charlie' }).boundingBox();
   const to = await page.locator('.tile', { hasText: 'Bravo' }).boundingBox();
   await page.mouse.move(from.x + from.width / 2, from.y + from.height / 2);
