@@ -27,6 +27,9 @@ use crate::control::Control;
 /// Longest message in bytes; an offer is below 20 KB.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
+/// Bytes read at a time. The library clears and keeps a buffer of this size for every page, 128 KiB unless told.
+const READ_BUFFER: usize = 4 << 10;
+
 /// Settings of the signaling port.
 #[derive(Debug, Clone, Default)]
 pub struct SignalingSettings {
@@ -66,7 +69,8 @@ async fn accept(
         return refuse(StatusCode::FORBIDDEN, "This origin may not connect");
     }
     let Signaling { control, counters, shutdown, .. } = signaling;
-    upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async move |socket| {
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).read_buffer_size(READ_BUFFER);
+    upgrade.on_upgrade(async move |socket| {
         // Counted by the shutdown, so that the process waits until the page was told.
         let _ = shutdown.spawn(socket::run(socket, control, counters, shutdown.clone())).await;
     })

@@ -127,12 +127,13 @@ impl Connection {
             Err(_) => Err(format!("No active stream found for camera {}", Echo(camera))),
         };
         match added {
-            Ok(viewer) => {
+            Ok(mut viewer) => {
+                // Taken, not copied: the viewer stays for hours.
                 let response = ServerMessage::ViewerResponse {
-                    sdp_answer: viewer.answer.clone(),
+                    sdp_answer: std::mem::take(&mut viewer.answer),
                     viewer_id: viewer.viewer_id.to_string(),
                 };
-                let candidates = viewer.candidates.clone();
+                let candidates = std::mem::take(&mut viewer.candidates);
                 self.viewer = Some(viewer);
                 self.say(response).await?;
                 for candidate in candidates {

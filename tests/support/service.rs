@@ -65,6 +65,11 @@ impl Service {
         Self { child, addresses, log: Some(log), _folder: folder }
     }
 
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn address(&self, name: &str) -> &str {
         self.addresses[name].as_str().unwrap()
     }
