@@ -48,6 +48,10 @@ pub(super) async fn start_page(headers: HeaderMap) -> Result<Response, ApiError>
     asset("index.html", &headers)
 }
 
+pub(super) async fn login_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("login.html", &headers)
+}
+
 /// The service worker: it may only serve what lies below its own address.
 pub(super) async fn service_worker(headers: HeaderMap) -> Result<Response, ApiError> {
     asset("sw.js", &headers)

@@ -1,22 +1,30 @@
 //! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
 
 mod assets;
+mod auth;
 mod cameras;
+mod connection;
 mod cors;
 mod error;
 mod events;
 mod health;
+mod limits;
 mod log_filter;
+mod login;
 mod metrics;
 mod mp4;
+mod needs;
 mod requests;
 mod serve;
 mod settings;
 mod sources;
 mod streams;
+mod tls;
 mod viewers;
 mod views;
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
@@ -36,9 +44,11 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 pub use requests::RequestCounters;
-pub use serve::{TlsFiles, Transport, serve};
+pub use serve::{Transport, serve};
 pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
+pub use tls::{CertificateState, Certificates, TlsFiles};
 
+use self::auth::Gate;
 use self::error::ApiError;
 use crate::control::Control;
 
@@ -48,6 +58,7 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     control: Control,
+    certificates: Option<Certificates>,
     metrics: MetricsSources,
     requests: Arc<RequestCounters>,
 }
@@ -73,7 +84,12 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
         .layer(from_fn(error::never_cache))
-        .with_state(Api { control, metrics: settings.metrics.clone(), requests: settings.requests.clone() });
+        .with_state(Api {
+            control,
+            certificates: settings.certificates.clone(),
+            metrics: settings.metrics.clone(),
+            requests: settings.requests.clone(),
+        });
     let pages = Router::new()
         .route("/viewer", get(assets::viewer_page))
         .route("/viewer.html", get(assets::viewer_page))
@@ -91,13 +107,19 @@ pub fn dashboard_router(settings: ApiSettings) -> Router {
     finish(pages, settings)
 }
 
-/// What both ports share: assets, JSON for every refusal, limits, CORS.
+/// What both ports share: assets, the login, JSON for every refusal, limits, access, CORS. A request passes the layers
+/// from the last to the first: nobody is asked who they are before a preflight, and no body is read before that.
 fn finish(router: Router, settings: ApiSettings) -> Router {
+    let gate = Arc::new(Gate { access: settings.access, origins: settings.allowed_origins.clone() });
     router
+        .merge(login::routes(gate.clone()).layer(from_fn(error::never_cache)))
         .merge(assets::shared(settings.pages))
         .fallback(async || ApiError::not_found("Not found"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(limits::bodies))
+        .layer(from_fn_with_state(gate, auth::authorize))
+        .layer(from_fn_with_state(settings.clients, limits::clients))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
         .layer(from_fn_with_state(settings.requests, requests::count))
 }
