@@ -104,7 +104,8 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
 pub fn dashboard_router(settings: ApiSettings) -> Router {
     let pages = Router::new()
         .route("/", get(assets::start_page))
-        .route("/livestream/viewer", get(assets::viewer_page))
+        .route("/livestream/viewer", get(assets::viewer_page_below))
+        .route("/sw.js", get(assets::service_worker))
         .route("/viewer.js", get(assets::viewer_script));
     finish(pages, settings)
 }
