@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "../fuzz/bodies/conversation.rs"]
+mod conversation;
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
 #[path = "../fuzz/bodies/h264.rs"]
@@ -28,10 +30,14 @@ mod registry;
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
 mod rtp;
+#[path = "../fuzz/bodies/sdpfrag.rs"]
+mod sdpfrag;
 #[path = "../fuzz/bodies/signaling.rs"]
 mod signaling;
 #[path = "../fuzz/bodies/stun.rs"]
 mod stun_request;
+#[path = "../fuzz/bodies/tcp_frames.rs"]
+mod tcp_frames;
 
 /// Shorter files are cut behind every byte, longer ones at about this many places.
 const MAX_CUTS: usize = 600;
@@ -104,6 +110,11 @@ fn stun_requests() {
 }
 
 #[test]
+fn tcp_connections() {
+    replay("tcp_frames", tcp_frames::run);
+}
+
+#[test]
 fn dtls_handshakes() {
     replay("dtls", dtls::run);
 }
@@ -116,6 +127,16 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn ice_fragments() {
+    replay("sdpfrag", sdpfrag::run);
+}
+
+#[test]
+fn signaling_conversations() {
+    replay("conversation", conversation::run);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(crate) fn with_defaults(mut sources: Sources) -> Sources {
         Err(_) => Vec::new(),
     };
     let wanted = DEFAULTS.iter().filter(|(key, _)| !named.contains(key));
-    sources.flags.extend(wanted.map(|(key, value)| (*key, (*value).to_owned(), "demo")));
+    sources.flags.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), "demo")));
     sources
 }
 
@@ -105,7 +105,10 @@ fn invite(service: &Service) {
         ip if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
         _ => addresses.dashboard.ip().to_string(),
     };
-    println!("\n  Open {scheme}://{host}:{}/ and choose Watch. Ctrl-C ends the demo.\n", addresses.dashboard.port());
+    println!(
+        "\n  Open {scheme}://{host}:{}/ to see the camera; click its picture to watch it. Ctrl-C ends the demo.\n",
+        addresses.dashboard.port()
+    );
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::cameras::{CameraInfo, LabelError};
 use super::events::EventsError;
@@ -15,7 +16,7 @@ use super::live::LiveFrames;
 use super::session::State;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
-use crate::egress::{Candidate, CloseReason};
+use crate::egress::{Candidate, CloseReason, IceRestart, RestartError, ViewerAnswer};
 use crate::telemetry::metrics::Collect;
 
 /// Every call answers within this time, whatever hangs below (contract §5: 10 s).
@@ -36,8 +37,8 @@ pub struct Control {
 /// Who wants to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewViewer {
-    /// The stream that the page believes to run.
-    pub stream_id: String,
+    /// The stream that the page believes to run; `None` for whichever runs.
+    pub stream_id: Option<String>,
     /// SDP offer.
     pub offer: String,
     /// The viewer that makes room for this one, if this one is accepted.
@@ -168,18 +169,37 @@ pub struct ViewerHandle {
     pub candidates: Vec<Candidate>,
     pub(super) closed: oneshot::Receiver<CloseReason>,
     pub(super) ended: Option<CloseReason>,
+    pub(super) until: Option<Instant>,
     /// Its end tells the control task that the viewer left.
     pub(super) _guard: oneshot::Sender<()>,
 }
 
 impl ViewerHandle {
+    /// From then on [`Self::closed`] says [`CloseReason::AccessEnded`]; whoever holds the handle drops it then, as
+    /// after any other end. `None`: never.
+    pub fn expire_at(&mut self, until: Option<SystemTime>) {
+        let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        self.until = left.and_then(|left| Instant::now().checked_add(left));
+    }
+
     /// Resolves when the viewer's session has ended, and says why. Cancel-safe; may be called again.
     pub async fn closed(&mut self) -> CloseReason {
         if let Some(reason) = &self.ended {
             return reason.clone();
         }
-        // The control task drops the sender without a word only when it ends itself.
-        let reason = (&mut self.closed).await.unwrap_or(CloseReason::Shutdown);
+        let until = self.until;
+        let expired = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let reason = tokio::select! {
+            biased;
+            // The control task drops the sender without a word only when it ends itself.
+            reason = &mut self.closed => reason.unwrap_or(CloseReason::Shutdown),
+            () = expired => CloseReason::AccessEnded,
+        };
         self.ended.insert(reason).clone()
     }
 }
@@ -199,6 +219,8 @@ pub(super) enum Request {
     Frames { camera: CameraId, counts: bool, reply: Reply<Result<LiveFrames, AddViewerError>> },
     Keyframe { stream: StreamId, reply: Reply<()> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
+    RestartViewer { viewer: ViewerId, offer: String, reply: Reply<Result<ViewerAnswer, RestartError>> },
+    RestartIce { viewer: ViewerId, remote_ufrag: String, reply: Reply<Result<IceRestart, RestartError>> },
     Cameras { reply: Reply<Vec<CameraInfo>> },
     Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
     History { camera: CameraId, reply: Reply<(Vec<Point>, Vec<Change>)> },
@@ -306,6 +328,32 @@ impl Control {
     /// [`Unavailable`].
     pub async fn remove_viewer(&self, viewer: ViewerId) -> Result<bool, Unavailable> {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
+    }
+
+    /// Takes the next offer of a running viewer's peer connection: an ICE restart. Media goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_viewer(
+        &self,
+        viewer: ViewerId,
+        offer: String,
+    ) -> Result<Result<ViewerAnswer, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartViewer { viewer, offer, reply }).await
+    }
+
+    /// Restarts ICE for a viewer whose client has only sent its new user fragment (WHEP).
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_ice(
+        &self,
+        viewer: ViewerId,
+        remote_ufrag: String,
+    ) -> Result<Result<IceRestart, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartIce { viewer, remote_ufrag, reply }).await
     }
 
     /// What was counted since the start.

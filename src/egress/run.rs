@@ -1,13 +1,13 @@
 //! Runs: sealed packets of equal size for one address, handed to the kernel together.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::stats::ViewerCounters;
 use crate::media::ExtSeq;
 use crate::media::rtp::{EXTENSION_BIT, FIXED_HEADER_LEN, RtpHeader};
-use crate::webrtc::Sealer;
+use crate::webrtc::{Remote, Sealer};
 
 /// Sends datagrams of equal size, the last one possibly shorter, to one address.
 pub trait RunSink {
@@ -22,8 +22,8 @@ pub trait RunSink {
 /// Where a viewer is, and the address of ours that it talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
-    /// The browser's address.
-    pub remote: SocketAddr,
+    /// The browser's address, or its connection.
+    pub remote: Remote,
     /// Ours, so that a machine with several answers from the right one.
     pub local: Option<IpAddr>,
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::paced::Paced;
 pub use self::weak::Heard;
 pub(super) use self::weak::PROBE_TURN;
-use self::paced::Paced;
 use self::weak::ProbeOut;
 use super::marks::Marks;
 use super::resend::Resends;
@@ -39,6 +39,8 @@ const MAX_SHOWINGS: u32 = 2;
 /// Packets that may wait for their turn: the largest group and what came live meanwhile. Beyond it the viewer
 /// waits for the next keyframe.
 const MAX_BACKLOG: usize = 2 * 8_192;
+/// The same by TCP, where a connection that takes nothing could hold them for long.
+const MAX_TCP_BACKLOG: usize = 4_096;
 /// With the extension and the two bytes of RTX a marked packet of this size is still one of 1,280 bytes in IPv6.
 const MAX_MARKED_PAYLOAD: usize = 1_190;
 
@@ -173,6 +175,11 @@ impl ViewerOut {
         self.freezes.on_lost(now);
     }
 
+    /// Whether it has a connection of its own, whose refusals are nobody else's matter.
+    pub(super) fn over_tcp(&self) -> bool {
+        self.path.remote.connection.is_some()
+    }
+
     /// Queues the group of pictures, if there is one that is worth it, so that the next live frame continues it.
     /// Returns whether there is something to send now; see [`Self::send_backlog`].
     pub(super) fn start(&mut self, gop: &GopCache, now: Instant) -> bool {
@@ -283,15 +290,18 @@ impl ViewerOut {
             return begins;
         }
         if self.backlog.is_empty() {
-            // The browser NACKs what it misses. Not so a socket that refuses again and again.
-            if self.send_frame(frame, &frame.packets, true, now, run, sink).is_err() {
+            // The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue
+            // is full only when the network is too slow: more of the same would only come later, so the picture
+            // goes on with a keyframe.
+            if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
                 self.thinning.on_refused(now);
+                self.awaits_keyframe = error.kind() == io::ErrorKind::WouldBlock && self.over_tcp();
             }
             return false;
         }
         self.backlog_packets += frame.packets.len();
         self.backlog.push_back(frame.clone());
-        if self.backlog_packets > MAX_BACKLOG {
+        if self.backlog_packets > if self.over_tcp() { MAX_TCP_BACKLOG } else { MAX_BACKLOG } {
             self.backlog.clear();
             self.backlog_packets = 0;
             self.awaits_keyframe = true;

@@ -1,20 +1,22 @@
 //! `/cameras`: what is known of cameras, and their names and notes.
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::streams::{camera_id, read_body};
 use super::{Api, views};
+use crate::access::Grant;
 use crate::base::time::iso8601;
 use crate::control::registry::ActivityEvent;
 use crate::control::{CameraInfo, InvalidLabel, LabelChange};
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    let cameras: Vec<Value> = api.control.cameras().await?.iter().map(summary).collect();
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
+    let cameras = api.control.cameras().await?;
+    let cameras: Vec<Value> = cameras.iter().filter(|info| grant.sees(&info.camera_id)).map(summary).collect();
     Ok(Json(json!({ "count": cameras.len(), "cameras": cameras })))
 }
 

@@ -5,9 +5,10 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::whep;
 use crate::base::AllowedOrigins;
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// Seconds that a browser may remember a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization");
@@ -17,11 +18,16 @@ const VARY: HeaderValue = HeaderValue::from_static("Origin");
 /// Answers preflights and lets pages of allowed origins read answers.
 pub(super) async fn cors(State(allowed): State<AllowedOrigins>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers.get(header::ORIGIN).filter(|o| o.to_str().is_ok_and(|text| allowed.allows(text))).cloned();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = headers.get(header::ORIGIN);
+    let origin = origin.filter(|o| o.to_str().is_ok_and(|text| allowed.allows(text, host))).cloned();
     let preflight = request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let wished = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
 
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = match preflight {
+        true => (StatusCode::NO_CONTENT, whep::accepts(request.uri().path())).into_response(),
+        false => next.run(request).await,
+    };
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
     // Without this a shared cache could hand one origin's answer to another.
     set(header::VARY, VARY);

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
@@ -15,6 +15,7 @@ use tokio_util::io::ReaderStream;
 use super::error::ApiError;
 use super::streams::camera_id;
 use super::{Api, views};
+use crate::access::Grant;
 use crate::base::time::iso8601;
 use crate::control::history::POINT_EVERY;
 use crate::control::{Change, Events, EventsError, Point};
@@ -29,16 +30,17 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// After this many milliseconds browsers ask again.
 const RETRY_MS: u32 = 2_000;
 
-pub(super) async fn of_all(State(api): State<Api>) -> Result<Response, ApiError> {
-    Ok(stream(api.control.events(None).await?))
+pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Response, ApiError> {
+    Ok(stream(api.control.events(None).await?, grant))
 }
 
 pub(super) async fn of_camera(
     State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
     camera: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let camera = camera_id(camera)?;
-    Ok(stream(api.control.events(Some(camera)).await?))
+    Ok(stream(api.control.events(Some(camera)).await?, grant))
 }
 
 pub(super) async fn history(
@@ -56,9 +58,17 @@ pub(super) async fn history(
     })))
 }
 
-fn stream(events: Events) -> Response {
+fn stream(events: Events, grant: Grant) -> Response {
     let (writer, reader) = tokio::io::duplex(BUFFER);
-    tokio::spawn(write(events, writer));
+    tokio::spawn(async move {
+        let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        let write = write(events, writer, &grant);
+        match left {
+            // The reader asks again, and is told why not.
+            Some(left) => drop(tokio::time::timeout(left, write).await),
+            None => write.await,
+        }
+    });
     let headers: [(HeaderName, HeaderValue); 2] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         // nginx would collect them.
@@ -68,7 +78,7 @@ fn stream(events: Events) -> Response {
 }
 
 /// Ends with the service, with the reader, or when the reader is too slow.
-async fn write(mut events: Events, mut writer: DuplexStream) {
+async fn write(mut events: Events, mut writer: DuplexStream, grant: &Grant) {
     let hello = json!({ "now": iso8601(SystemTime::now()), "version": env!("CARGO_PKG_VERSION") });
     let mut text = format!("retry: {RETRY_MS}\nevent: hello\ndata: {hello}\n\n");
     loop {
@@ -78,6 +88,7 @@ async fn write(mut events: Events, mut writer: DuplexStream) {
         }
         text = match tokio::time::timeout(PING_EVERY, events.next()).await {
             // JSON holds no line break, so the event is one line of data.
+            Ok(Some(event)) if !grant.sees(&event.camera) => String::new(),
             Ok(Some(event)) => format!("event: {}\ndata: {}\n\n", event.what.name(), event.to_json()),
             Ok(None) => return,
             Err(_) => ": still here\n\n".to_owned(),

@@ -10,7 +10,8 @@ use super::Api;
 use crate::base::time::iso8601;
 use crate::control::{BrokerStatus, Health};
 
-/// Always 200: what is wrong stands in the body.
+/// Always 200: what is wrong stands in the body. A new certificate that cannot be used does not make it degraded:
+/// the earlier one serves, and who restarts what is degraded would not get it back.
 pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
     let health = api.control.health().await.unwrap_or_else(|unavailable| Health {
         media_up: false,
@@ -45,6 +46,14 @@ pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
             "failed_writes": store.failed_writes,
             "last_failure": store.last_failure,
         })),
+        "certificate": api.certificates.as_ref().map(|certificates| {
+            let state = certificates.state();
+            json!({
+                "loaded_at": iso8601(state.loaded_at),
+                "reloads": state.reloads,
+                "failure": state.failure,
+            })
+        }),
         "version": env!("CARGO_PKG_VERSION"),
         "reasons": reasons,
     }))

@@ -1,22 +1,32 @@
-//! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
+//! HTTP: the REST API of contract §5, WHEP, the pages, and the server that carries them (and the signaling).
 
 mod assets;
+mod auth;
 mod cameras;
+mod connection;
 mod cors;
 mod error;
 mod events;
 mod health;
+mod limits;
 mod log_filter;
+mod login;
 mod metrics;
 mod mp4;
+mod needs;
 mod requests;
+pub mod sdpfrag;
 mod serve;
 mod settings;
 mod sources;
 mod streams;
+mod tls;
 mod viewers;
 mod views;
+mod whep;
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
@@ -36,23 +46,26 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 pub use requests::RequestCounters;
-pub use serve::{TlsFiles, Transport, serve};
+pub use serve::{Transport, serve};
 pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
+pub use tls::{CertificateState, Certificates, TlsFiles};
 
+use self::auth::Gate;
 use self::error::ApiError;
 use crate::control::Control;
 
-/// Request bodies are a few dozen bytes; more is refused with 413.
+/// Request bodies are a few dozen bytes, offers of viewers 20 KB; more is refused with 413.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 #[derive(Clone)]
 struct Api {
     control: Control,
+    certificates: Option<Certificates>,
     metrics: MetricsSources,
     requests: Arc<RequestCounters>,
 }
 
-/// The router of the API port (8080): REST and the viewer page.
+/// The router of the API port (8080): REST, WHEP and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let rest = Router::new()
         .route("/health", get(health::health))
@@ -72,8 +85,14 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         .route("/viewers/{camera}", get(viewers::of_camera))
         .route("/cameras", get(cameras::list))
         .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
-        .layer(from_fn(error::never_cache))
-        .with_state(Api { control, metrics: settings.metrics.clone(), requests: settings.requests.clone() });
+        .with_state(Api {
+            control: control.clone(),
+            certificates: settings.certificates.clone(),
+            metrics: settings.metrics.clone(),
+            requests: settings.requests.clone(),
+        })
+        .merge(whep::routes(control, &settings.pages.ice_servers))
+        .layer(from_fn(error::never_cache));
     let pages = Router::new()
         .route("/viewer", get(assets::viewer_page))
         .route("/viewer.html", get(assets::viewer_page))
@@ -85,18 +104,25 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
 pub fn dashboard_router(settings: ApiSettings) -> Router {
     let pages = Router::new()
         .route("/", get(assets::start_page))
-        .route("/livestream/viewer", get(assets::viewer_page))
+        .route("/livestream/viewer", get(assets::viewer_page_below))
+        .route("/sw.js", get(assets::service_worker))
         .route("/viewer.js", get(assets::viewer_script));
     finish(pages, settings)
 }
 
-/// What both ports share: assets, JSON for every refusal, limits, CORS.
+/// What both ports share: assets, the login, JSON for every refusal, limits, access, CORS. A request passes the layers
+/// from the last to the first: nobody is asked who they are before a preflight, and no body is read before that.
 fn finish(router: Router, settings: ApiSettings) -> Router {
+    let gate = Arc::new(Gate { access: settings.access, origins: settings.allowed_origins.clone() });
     router
+        .merge(login::routes(gate.clone()).layer(from_fn(error::never_cache)))
         .merge(assets::shared(settings.pages))
         .fallback(async || ApiError::not_found("Not found"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(limits::bodies))
+        .layer(from_fn_with_state(gate, auth::authorize))
+        .layer(from_fn_with_state(settings.clients, limits::clients))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
         .layer(from_fn_with_state(settings.requests, requests::count))
 }

@@ -2,22 +2,24 @@
 
 use std::net::SocketAddr;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Api, BODY_LIMIT, views};
+use super::{Api, views};
+use crate::access::Grant;
 use crate::base::CameraId;
 use crate::base::id::InvalidCameraId;
 use crate::control::StartOptions;
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    let streams = api.control.streams().await?;
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
+    let mut streams = api.control.streams().await?;
+    streams.retain(|stream| grant.sees(&stream.camera_id));
     let streams: Vec<Value> = streams.iter().map(views::stream_summary).collect();
     Ok(Json(json!({ "count": streams.len(), "streams": streams })))
 }
@@ -68,10 +70,7 @@ pub(super) fn camera_id(path: Result<Path<String>, PathRejection>) -> Result<Cam
 
 pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let error = format!("Body is larger than {} KiB", BODY_LIMIT / 1024);
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
         _ => ApiError::bad_request("Body could not be read"),
     })
 }

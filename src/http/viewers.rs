@@ -1,15 +1,18 @@
 //! `/viewers`.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{Api, streams, views};
+use crate::access::Grant;
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    let viewers = views::viewers(&api.control.viewers(None).await?);
+pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
+    let mut viewers = api.control.viewers(None).await?;
+    viewers.retain(|viewer| grant.sees(&viewer.camera_id));
+    let viewers = views::viewers(&viewers);
     Ok(Json(json!({ "count": viewers.len(), "viewers": viewers })))
 }
 

@@ -13,16 +13,48 @@ use super::session::Track;
 const STREAM_ID: &str = "honeycast";
 /// RFC 8445 §5.1.2.2: preference of host candidates.
 const HOST_TYPE_PREFERENCE: u32 = 126;
+/// RFC 6544 §4.2: below all of UDP, so that TCP is for networks without it.
+const TCP_TYPE_PREFERENCE: u32 = 90;
+/// RFC 6544 §4.2: direction preference of a passive host candidate, in the upper 3 of 16 bits.
+const TCP_PASSIVE: u32 = 4 << 13;
 /// Where nothing is listening (RFC 8840 §4.1.1, the discard port).
 const NO_ADDRESS: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9);
 
-/// A UDP address that viewers can send to.
+/// An address that viewers can send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LocalCandidate {
     /// An address of this machine, or the public one that is mapped to it.
     pub ip: IpAddr,
-    /// UDP port.
+    /// Port of `transport`.
     pub port: u16,
+    /// What is spoken there.
+    pub transport: Transport,
+}
+
+/// How datagrams travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// As they are.
+    Udp,
+    /// Framed in a connection that the peer opens (RFC 6544, RFC 4571).
+    Tcp,
+}
+
+impl LocalCandidate {
+    /// A UDP candidate.
+    pub fn udp(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port, transport: Transport::Udp }
+    }
+
+    /// A passive TCP candidate.
+    pub fn tcp(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port, transport: Transport::Tcp }
+    }
+
+    /// `candidate:…` lines as an answer has them.
+    pub fn lines(candidates: &[Self]) -> Vec<String> {
+        candidate_lines(candidates)
+    }
 }
 
 /// What goes back to the browser.
@@ -54,6 +86,8 @@ pub struct RejectedSection {
 /// What the answer says about our side.
 pub(super) struct Local<'a> {
     pub(super) session_id: u64,
+    /// Grows with every answer of one session (RFC 3264 §8).
+    pub(super) version: u64,
     pub(super) ufrag: &'a str,
     pub(super) pwd: &'a str,
     pub(super) fingerprint: Fingerprint,
@@ -78,7 +112,7 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
     });
     let mut sdp = Lines::default();
     sdp.line(format_args!("v=0"));
-    sdp.line(format_args!("o=- {} 2 IN IP4 127.0.0.1", local.session_id));
+    sdp.line(format_args!("o=- {} {} IN IP4 127.0.0.1", local.session_id, local.version));
     sdp.line(format_args!("s=-"));
     sdp.line(format_args!("t=0 0"));
     if negotiated.bundled {
@@ -92,7 +126,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
             Verdict::Accepted(accepted) => {
                 accepted_section(&mut sdp, section, accepted, negotiated.role, local, &candidates);
             }
-            Verdict::Rejected(_) => rejected_section(&mut sdp, section, negotiated.role, local),
+            Verdict::Rejected(_) => {
+                let shared = sections.get(first).is_some_and(|(lead, _)| share_a_transport(offer, section, lead));
+                // What has a transport of its own must not try to connect it.
+                let candidates = if shared { candidates.as_slice() } else { &[] };
+                rejected_section(&mut sdp, section, negotiated.role, local, candidates);
+            }
         }
     }
     Answer {
@@ -102,6 +141,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
         m_line_index: first as u16,
         rejected: rejected.collect(),
     }
+}
+
+/// Both are in one BUNDLE group of the offer.
+fn share_a_transport(offer: &ParsedOffer, one: &Section, other: &Section) -> bool {
+    let (Some(one), Some(other)) = (&one.mid, &other.mid) else { return false };
+    offer.bundles.iter().any(|group| group.contains(one) && group.contains(other))
 }
 
 fn accepted_section(
@@ -142,10 +187,7 @@ fn accepted_section(
     if let Some(track) = track {
         source_lines(sdp, section, track, local.cname);
     }
-    for candidate in candidates {
-        sdp.line(format_args!("a={candidate}"));
-    }
-    sdp.line(format_args!("a=end-of-candidates"));
+    candidate_attributes(sdp, candidates);
 }
 
 /// An rtx source must come with its group, or Chromium freezes (RFC 4588 §8.8, RFC 5576 §4.2).
@@ -161,8 +203,9 @@ fn source_lines(sdp: &mut Lines, section: &Section, track: &Track, cname: &str) 
     }
 }
 
-/// Port 0, but with the lines without which aiortc, werift and GStreamer fail.
-fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>) {
+/// Port 0, but with the lines without which aiortc, werift and GStreamer fail. Of sections that share a transport,
+/// aiortc takes the candidates of the last one only, be it rejected or not.
+fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>, candidates: &[String]) {
     sdp.line(format_args!("m={} 0 {} {}", section.media, section.protocol, section.formats.join(" ")));
     sdp.line(format_args!("c=IN IP4 0.0.0.0"));
     transport_lines(sdp, section, role, local);
@@ -176,6 +219,16 @@ fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &
     if let Some(port) = &section.sctp_port {
         sdp.line(format_args!("a=sctp-port:{port}"));
     }
+    if !candidates.is_empty() {
+        candidate_attributes(sdp, candidates);
+    }
+}
+
+fn candidate_attributes(sdp: &mut Lines, candidates: &[String]) {
+    for candidate in candidates {
+        sdp.line(format_args!("a={candidate}"));
+    }
+    sdp.line(format_args!("a=end-of-candidates"));
 }
 
 fn transport_lines(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>) {
@@ -192,14 +245,22 @@ fn transport_lines(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &L
     sdp.line(format_args!("a=setup:{setup}"));
 }
 
-/// `candidate:` lines in descending priority (RFC 8839 §5.1, RFC 8445 §5.1.2.1).
+/// `candidate:` lines, UDP's in descending priority, then TCP's (RFC 8839 §5.1, RFC 8445 §5.1.2.1, RFC 6544 §4.5).
 fn candidate_lines(candidates: &[LocalCandidate]) -> Vec<String> {
     let line = |(i, candidate): (usize, &LocalCandidate)| {
-        let local_preference = u32::from(u16::MAX).saturating_sub(i as u32);
-        let priority = HOST_TYPE_PREFERENCE << 24 | local_preference << 8 | 255;
-        format!("candidate:{} 1 udp {priority} {} {} typ host", i + 1, candidate.ip, candidate.port)
+        let place = u32::from(u16::try_from(i).unwrap_or(u16::MAX));
+        let (name, type_preference, local_preference, end) = match candidate.transport {
+            Transport::Udp => ("udp", HOST_TYPE_PREFERENCE, u32::from(u16::MAX) - place, ""),
+            Transport::Tcp => {
+                ("tcp", TCP_TYPE_PREFERENCE, TCP_PASSIVE + 0x1fff_u32.saturating_sub(place), " tcptype passive")
+            }
+        };
+        let priority = type_preference << 24 | local_preference << 8 | 255;
+        let LocalCandidate { ip, port, .. } = candidate;
+        format!("candidate:{} 1 {name} {priority} {ip} {port} typ host{end}", i + 1)
     };
-    candidates.iter().enumerate().map(line).collect()
+    let of = |transport| candidates.iter().enumerate().filter(move |(_, c)| c.transport == transport);
+    of(Transport::Udp).chain(of(Transport::Tcp)).map(line).collect()
 }
 
 #[derive(Default)]
@@ -224,9 +285,10 @@ mod tests {
     const SAFARI: &str = include_str!("../../tests/data/offer-safari-shaped.sdp");
 
     fn answer(offer: &str) -> (Session, Answer) {
-        let candidates =
-            ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate { ip: ip.parse().unwrap(), port: 8189 });
-        let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: candidates.to_vec() };
+        let candidates = ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate::udp(ip.parse().unwrap(), 8189));
+        let tcp = candidates.map(|c| LocalCandidate::tcp(c.ip, c.port));
+        let candidates = [candidates, tcp].concat();
+        let config = SessionConfig { identity: Identity::generate().unwrap(), candidates };
         let running = RunningCodecs { profile_level_id: Some("42e01f"), audio: None };
         Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, running, Instant::now()).unwrap()
     }
@@ -291,6 +353,8 @@ mod tests {
             &format!("a=ice-ufrag:{}", session.local_ufrag()),
             "a=candidate:1 1 udp 2130706431 192.0.2.10 8189 typ host",
             "a=candidate:2 1 udp 2130706175 2001:db8::10 8189 typ host",
+            "a=candidate:3 1 tcp 1520434687 192.0.2.10 8189 typ host tcptype passive",
+            "a=candidate:4 1 tcp 1520434431 2001:db8::10 8189 typ host tcptype passive",
             "a=end-of-candidates",
         ] {
             assert!(has(&all[1], line), "{line} is not in {:#?}", all[1]);
@@ -298,7 +362,7 @@ mod tests {
         assert!(!answer.sdp.contains("transport-cc") && !answer.sdp.contains("extmap"));
         assert_eq!(answer.sdp.matches("a=fingerprint:sha-256 ").count(), 2, "one a section");
         assert!(has(&all[2], "a=msid:honeycast honeycast-audio") && has(&all[2], "a=rtpmap:111 opus/48000/2"));
-        assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 2));
+        assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 4));
         assert_eq!(answer.rejected, []);
     }
 
@@ -324,7 +388,7 @@ mod tests {
         {
             assert!(data.iter().any(|line| line.starts_with(start)), "{start}");
         }
-        assert!(!data.iter().any(|line| line.starts_with("a=candidate")));
+        assert_eq!(data.iter().filter(|line| line.starts_with("a=candidate")).count(), 4, "aiortc takes these");
         assert!(has(&all[0], "a=group:BUNDLE 0 1"));
         assert_eq!(answer.rejected.len(), 1);
         assert_eq!((answer.rejected[0].m_line_index, answer.rejected[0].media.as_str()), (2, "application"));

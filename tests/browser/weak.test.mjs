@@ -25,7 +25,7 @@ async function twoViewers(world) {
   const url = `${server.api}/viewer?camera=${id}`;
   const beside = await world.page(browser, url);
   await inState(beside, 'live');
-  const weak = await world.page(browser, url, (page) => throughRelay(page, port, relay));
+  const weak = await world.page(browser, url, { prepare: (page) => throughRelay(page, port, relay) });
   await inState(weak, 'live');
   assert.ok(relay.forwarded > 0, 'the media goes through the relay');
   await recordFrames(beside);

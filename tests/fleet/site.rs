@@ -83,10 +83,25 @@ impl Site {
         let (status, started) = self.call("POST", &format!("/streams/{}/start", camera.id)).await;
         assert_eq!(status, 201, "{started}");
         let stream = started["stream_id"].as_str().unwrap().to_owned();
-        let signaling = self.service.address("signaling");
-        let watch = Viewer::watch(signaling, camera.id, &stream, Arc::clone(&camera.tally));
+        let watch = Viewer::watch(self.service().address("signaling"), camera.id, &stream, Arc::clone(&camera.tally));
         camera.viewer = Some(watch.await);
         camera.stream = Some(stream);
+    }
+
+    /// One more viewer of a stream that runs, and what it gets.
+    pub(crate) async fn watch(&self, camera: &Camera) -> (Viewer, Arc<Mutex<Tally>>) {
+        let (tally, stream) = (Arc::default(), camera.stream.as_deref().unwrap());
+        let signaling = self.service.address("signaling");
+        (Viewer::watch(signaling, camera.id, stream, Arc::clone(&tally)).await, tally)
+    }
+
+    /// Where all viewers are served.
+    pub(crate) fn viewer_port(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::LOCALHOST, self.service.port("viewer_udp"))
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Stops it; the viewer goes as well.

@@ -198,7 +198,8 @@ impl ViewerOut {
         }
         let rate = stream_rate.max(LEAST_PROBE) as f64 / 8.0 * PROBE_FACTOR;
         let until = now + PROBE_TIME;
-        self.probe = Some(ProbeOut { packets, until, turn: now, sent: 0, credit: 0.0, last: now, bytes_per_second: rate });
+        self.probe =
+            Some(ProbeOut { packets, until, turn: now, sent: 0, credit: 0.0, last: now, bytes_per_second: rate });
         true
     }
 
