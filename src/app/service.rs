@@ -128,6 +128,7 @@ impl Service {
             .map_err(StartError::Media)?;
         let egress = EgressHandle::start(listeners.viewers, &egress_settings(config), egress_events, &core)
             .map_err(StartError::Media)?;
+        let egress_metrics = Arc::new(egress.clone());
         let broker = Broker::start(config, commands_rx, camera_messages).await?;
         let parts = Parts {
             ingest,
@@ -160,7 +161,7 @@ impl Service {
         let tls = listeners.certificates.as_ref().map(http::Certificates::server_config).transpose();
         let tls = tls.map_err(StartError::Certificate)?;
         let signaling_counters = Arc::new(signaling::Counters::default());
-        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
+        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone(), egress_metrics];
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = ApiSettings {

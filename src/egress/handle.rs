@@ -19,6 +19,7 @@ use super::tcp_connections::Connections;
 use crate::base::udp::RunSender;
 use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::{Codec, FrameSink};
+use crate::telemetry::metrics::Page;
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// Datagrams of all TCP connections that wait for the driver; their connections wait when it is full.
@@ -289,6 +290,10 @@ impl EgressHandle {
     /// Current figures, or `None` for a viewer that is not there.
     pub fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
         self.shared.lock().stats(viewer, Instant::now(), SystemTime::now())
+    }
+
+    pub(super) fn collect_sessions(&self, page: &mut Page) {
+        self.shared.lock().collect(page, Instant::now(), SystemTime::now());
     }
 
     /// Frames that a shard had to drop because it was too slow.

@@ -22,6 +22,7 @@ mod tcp;
 mod tcp_connections;
 pub mod tcp_frames;
 mod thinning;
+mod totals;
 pub mod viewer;
 mod wishes;
 

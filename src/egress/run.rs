@@ -97,6 +97,7 @@ impl<'a, S: RunSink> RunBuilder<'a, S> {
         let packets = self.run.len().div_ceil(self.segment.max(1)) as u64;
         match self.sink.send_run(self.path, self.run, self.segment) {
             Ok(()) => {
+                self.counters.runs.fetch_add(1, Ordering::Relaxed);
                 self.counters.packets.fetch_add(packets, Ordering::Relaxed);
                 self.counters.bytes.fetch_add(self.run.len() as u64, Ordering::Relaxed);
             }

@@ -16,10 +16,12 @@ use super::limits::{RembPolicy, Said, ViewerLimits};
 use super::loss::LossMeter;
 use super::shard::Command;
 use super::stats::{ViewerCounters, ViewerStats};
+use super::totals::{self, Totals};
 use super::viewer::{Heard, NewViewer, Path};
 use super::wishes::Wishes;
 use crate::base::{StreamId, Timers, ViewerId};
 use crate::media::{Codec, SeqNo, Ssrc};
+use crate::telemetry::metrics::Page;
 use crate::webrtc::{
     Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, RunningCodecs, Session,
     SessionConfig, SessionCounters, request_ufrag,
@@ -68,9 +70,12 @@ struct Entry {
     wishes: Wishes,
     stats: ViewerStats,
     loss: LossMeter,
+    /// The time to its first picture stands in the totals.
+    first_picture_told: bool,
 }
 
 pub(super) struct Sessions {
+    totals: Totals,
     config: SessionConfig,
     connect_timeout: Duration,
     /// Viewers per shard: the next one goes where there are fewest.
@@ -96,6 +101,7 @@ impl Sessions {
         shards: usize,
     ) -> Self {
         Self {
+            totals: Totals::default(),
             config,
             connect_timeout,
             load: vec![0; shards.max(1)],
@@ -162,6 +168,7 @@ impl Sessions {
             wishes: Wishes::new(now),
             stats: ViewerStats::default(),
             loss: LossMeter::default(),
+            first_picture_told: false,
         };
         self.entries.insert(add.viewer, entry);
         self.rearm(add.viewer);
@@ -223,6 +230,10 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, viewer: ViewerId, reason: CloseReason, now: Instant) {
+        self.tell_first_picture(viewer);
+        if let Some(stats) = self.stats(viewer, now, SystemTime::UNIX_EPOCH) {
+            self.totals.gone.add(&stats);
+        }
         let Some(mut entry) = self.entries.remove(&viewer) else { return };
         entry.session.close(now);
         while let Some(output) = entry.session.poll_output() {
@@ -250,6 +261,21 @@ impl Sessions {
     }
 
     /// Figures of a viewer; `wall` is the system time at `now`.
+    /// What was done since the start, for metrics.
+    pub(super) fn collect(&self, page: &mut Page, now: Instant, wall: SystemTime) {
+        let stats = self.entries.keys().filter_map(|viewer| self.stats(*viewer, now, wall));
+        totals::collect(page, &self.totals, stats);
+    }
+
+    /// The shard has noted it meanwhile; looked at now and then, and at the end.
+    fn tell_first_picture(&mut self, viewer: ViewerId) {
+        let Some(entry) = self.entries.get_mut(&viewer).filter(|entry| !entry.first_picture_told) else { return };
+        if let Some(time) = entry.counters.first_keyframe() {
+            entry.first_picture_told = true;
+            self.totals.first_picture(time);
+        }
+    }
+
     pub(super) fn stats(&self, viewer: ViewerId, now: Instant, wall: SystemTime) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
         let path = entry.path;
@@ -386,6 +412,7 @@ impl Sessions {
     }
 
     fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32, now: Instant) {
+        self.tell_first_picture(viewer);
         let Some(entry) = self.entries.get_mut(&viewer) else { return };
         let video = entry.session.tracks().video.as_ref().map(|track| track.ssrc);
         let is_video = feedback.source().is_none_or(|ssrc| Some(ssrc) == video);

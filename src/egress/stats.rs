@@ -25,6 +25,8 @@ pub struct ViewerCounters {
     pub packets: AtomicU64,
     /// Bytes sent, SRTP overhead included.
     pub bytes: AtomicU64,
+    /// Runs handed to the kernel.
+    pub runs: AtomicU64,
     /// Retransmissions sent.
     pub retransmissions: AtomicU64,
     /// NACKed packets that were not resent: the budget was used up, or they had been resent a moment ago.
@@ -39,6 +41,11 @@ pub struct ViewerCounters {
 }
 
 impl ViewerCounters {
+    /// From the offer to the first packet of the first keyframe.
+    pub(super) fn first_keyframe(&self) -> Option<Duration> {
+        self.rare().first_keyframe
+    }
+
     /// What changes a few times in a minute. To be held for a moment only: the other side may be a shard.
     pub(super) fn rare(&self) -> MutexGuard<'_, RareFigures> {
         // Plain figures: nothing is half done after a panic.
@@ -81,6 +88,8 @@ pub struct ViewerStats {
     pub packets: u64,
     /// Bytes sent, SRTP included.
     pub bytes: u64,
+    /// Runs of packets handed to the kernel.
+    pub runs: u64,
     /// Retransmissions sent.
     pub retransmissions: u64,
     /// NACKed packets that were not resent: no budget left, or resent less than a round trip ago.
@@ -166,6 +175,7 @@ impl ViewerStats {
         let thinned_for = rare.thinned.map(|(_, since)| now.saturating_duration_since(since));
         self.packets = count(&counters.packets);
         self.bytes = count(&counters.bytes);
+        self.runs = count(&counters.runs);
         self.retransmissions = count(&counters.retransmissions);
         self.retransmissions_withheld = count(&counters.withheld);
         self.audio_unplayable = count(&counters.audio_unplayable);
