@@ -21,7 +21,7 @@ use crate::egress::{self, EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
-use crate::telemetry::metrics::Collect;
+use crate::telemetry::metrics::{Collect, Page, catalog};
 use crate::webhook::{self, WebhookCounters, WebhookSettings};
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
@@ -161,7 +161,15 @@ impl Service {
         let tls = listeners.certificates.as_ref().map(http::Certificates::server_config).transpose();
         let tls = tls.map_err(StartError::Certificate)?;
         let signaling_counters = Arc::new(signaling::Counters::default());
-        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone(), egress_metrics];
+        let connections = Connections::new(connection_limits(config));
+        let counted = connections.clone();
+        let of_connections = move |page: &mut Page| {
+            let (open, refused) = counted.counts();
+            page.count(&catalog::CONNECTIONS, &[], open as u64);
+            page.count(&catalog::CONNECTIONS_REFUSED, &[], refused);
+        };
+        let mut metrics: Vec<Arc<dyn Collect>> =
+            vec![signaling_counters.clone(), egress_metrics, Arc::new(of_connections)];
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = ApiSettings {
@@ -170,7 +178,6 @@ impl Service {
             metrics: MetricsSources(metrics),
             ..api_settings(config, &addresses)
         };
-        let connections = Connections::new(connection_limits(config));
         let signaling = signaling::router(control.clone(), signaling_settings(&api), signaling_counters, edges.clone());
         let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
         let servers = [

@@ -57,7 +57,20 @@ impl Collect for EgressHandle {
     fn collect(&self, page: &mut Page) {
         self.collect_sessions(page);
         page.count(&catalog::EGRESS_DROPPED_FRAMES, &[], self.dropped_frames());
-        page.count(&catalog::EGRESS_UNKNOWN, &[], self.drops().stranger);
+        let drops = self.drops();
+        page.count(&catalog::EGRESS_UNKNOWN, &[], drops.stranger);
+        page.count(&catalog::EGRESS_TCP_OPEN, &[], drops.tcp.open);
+        for (reason, count) in [
+            ("refused", drops.tcp.refused),
+            ("crowded_out", drops.tcp.crowded_out),
+            ("unproven", drops.tcp.unproven),
+            ("strangers", drops.tcp.strangers),
+            ("malformed", drops.tcp.malformed),
+            ("silent", drops.tcp.silent),
+            ("stalled", drops.tcp.stalled),
+        ] {
+            page.count(&catalog::EGRESS_TCP_ENDED, &[reason], count);
+        }
     }
 }
 
