@@ -58,6 +58,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
+    (&["utoipa_axum"], &["http"]),
+    // Schemas are derived where a type is serialized.
+    (&["utoipa"], &["base", "control", "http"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
     (&["prometheus"], &["telemetry"]),

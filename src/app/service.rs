@@ -16,7 +16,7 @@ use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
+use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Readiness, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
 use crate::telemetry::metrics::Collect;
@@ -96,6 +96,7 @@ pub struct Service {
     /// Control, ingest, egress.
     core: Shutdown,
     failures: mpsc::Receiver<String>,
+    ready: Readiness,
 }
 
 impl Service {
@@ -158,6 +159,7 @@ impl Service {
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = api_settings(config, &addresses, MetricsSources(metrics));
         let allowed_origins = api.allowed_origins.clone();
+        let ready = api.ready.clone();
         let signaling = signaling::router(
             control.clone(),
             SignalingSettings { allowed_origins },
@@ -181,7 +183,7 @@ impl Service {
             });
         }
         guard.disarm();
-        Ok(Self { addresses, control, broker, edges, core, failures })
+        Ok(Self { addresses, control, broker, edges, core, failures, ready })
     }
 
     /// Where it listens.
@@ -204,6 +206,11 @@ impl Service {
         if status.changed().await.is_err() {
             std::future::pending().await
         }
+    }
+
+    /// Lets `/ready` say that calls make sense.
+    pub fn tell_ready(&self) {
+        self.ready.set();
     }
 
     /// Resolves when messages can be published.
@@ -344,6 +351,7 @@ fn api_settings(config: &Config, addresses: &Addresses, metrics: MetricsSources)
             ice_servers: ice_servers(&config.viewers),
         },
         metrics,
+        ready: Readiness::default(),
         requests: Arc::default(),
     }
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 /// A camera's id: exactly 32 upper-case hex digits (contract §1).
 ///
 /// Anything else could change the meaning of an MQTT topic (`/`, `+`, `#`), so it cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9A-F]{32}$", example = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF")]
 pub struct CameraId([u8; CameraId::LEN]);
 
 /// Why a text is not a [`CameraId`].
@@ -66,8 +67,9 @@ impl<'de> Deserialize<'de> for CameraId {
 }
 
 /// One run of a camera's stream: the same UUID v4 in play, every keepalive and stop (contract §2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Uuid)]
 pub struct StreamId(Uuid);
 
 impl StreamId {
@@ -92,8 +94,9 @@ impl FromStr for StreamId {
 }
 
 /// `stream-{camera[..8]}-{stream[..8]}` (contract §5).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, example = "stream-56C1CADC-0b54cbf8")]
 pub struct SessionId(String);
 
 impl SessionId {
@@ -110,14 +113,23 @@ impl fmt::Display for SessionId {
 }
 
 /// One viewer session (one browser tab watching one camera).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Uuid)]
 pub struct ViewerId(Uuid);
 
 impl ViewerId {
     /// A new random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for ViewerId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
     }
 }
 

@@ -26,12 +26,32 @@ pub(super) fn shared(pages: PageSettings) -> Router {
     Router::new().route("/viewer-config.json", config).route("/static/{*path}", get(file))
 }
 
+/// The viewer page.
+#[utoipa::path(get, path = "/viewer", operation_id = "getViewer", tag = "pages",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 pub(super) async fn viewer_page() -> Result<Response, ApiError> {
     asset("viewer.html")
 }
 
+/// The viewer page under the name that older links have.
+#[utoipa::path(get, path = "/viewer.html", operation_id = "getViewerHtml", tag = "pages",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+pub(super) async fn viewer_html() -> Result<Response, ApiError> {
+    asset("viewer.html")
+}
+
+/// The script of the viewer page.
+#[utoipa::path(get, path = "/viewer.js", operation_id = "getViewerScript", tag = "pages",
+    responses((status = 200, description = "The script", body = String, content_type = "text/javascript")))]
 pub(super) async fn viewer_script() -> Result<Response, ApiError> {
     asset("viewer.js")
+}
+
+/// This document as a page.
+#[utoipa::path(get, path = "/docs", operation_id = "getDocs", tag = "pages",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+pub(super) async fn docs_page() -> Result<Response, ApiError> {
+    asset("docs.html")
 }
 
 pub(super) async fn start_page() -> Result<Response, ApiError> {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::base::AllowedOrigins;
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// Seconds that a browser may remember a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization");

@@ -3,6 +3,7 @@
 mod assets;
 mod cameras;
 mod cors;
+mod document;
 mod error;
 mod events;
 mod health;
@@ -19,6 +20,8 @@ mod views;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
@@ -30,12 +33,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use requests::RequestCounters;
 pub use serve::{TlsFiles, Transport, serve};
-pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
+pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings, Readiness};
 
+use self::document::{Document, DocumentText};
 use self::error::ApiError;
 use crate::control::Control;
 
@@ -47,33 +54,51 @@ struct Api {
     control: Control,
     metrics: MetricsSources,
     requests: Arc<RequestCounters>,
+    ready: Readiness,
+    document: DocumentText,
 }
 
 /// The router of the API port (8080): REST and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
-    let rest = Router::new()
-        .route("/health", get(health::health))
-        .route("/metrics", get(metrics::scrape))
-        .route("/log-filter", get(log_filter::show).put(log_filter::change))
-        .route("/streams", get(streams::list))
-        .route("/streams/{camera}", get(streams::detail))
-        .route("/streams/{camera}/history", get(events::history))
-        .route("/streams/{camera}/events", get(events::of_camera))
-        .route("/events", get(events::of_all))
-        .route("/streams/{camera}/start", post(streams::start))
-        .route("/streams/{camera}/stop", post(streams::stop))
-        .route("/sources", get(sources::list))
-        .route("/viewers", get(viewers::list))
-        .route("/viewers/{camera}", get(viewers::of_camera))
-        .route("/cameras", get(cameras::list))
-        .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
-        .layer(from_fn(error::never_cache))
-        .with_state(Api { control, metrics: settings.metrics.clone(), requests: settings.requests.clone() });
-    let pages = Router::new()
-        .route("/viewer", get(assets::viewer_page))
-        .route("/viewer.html", get(assets::viewer_page))
-        .route("/viewer.js", get(assets::viewer_script));
-    finish(rest.merge(pages), settings)
+    let (rest, document) = rest().split_for_parts();
+    let api = Api {
+        control,
+        metrics: settings.metrics.clone(),
+        requests: settings.requests.clone(),
+        ready: settings.ready.clone(),
+        document: DocumentText::new(&document),
+    };
+    finish(rest.with_state(api), settings)
+}
+
+/// Every route of the API port but the files of the pages. What is registered here is in the OpenAPI document.
+fn rest() -> OpenApiRouter<Api> {
+    let calls = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::version))
+        .routes(routes!(metrics::scrape))
+        .routes(routes!(log_filter::show, log_filter::change))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::detail))
+        .routes(routes!(events::history))
+        .routes(routes!(events::of_camera))
+        .routes(routes!(events::of_all))
+        .routes(routes!(streams::start))
+        .routes(routes!(streams::stop))
+        .routes(routes!(sources::list))
+        .routes(routes!(viewers::list))
+        .routes(routes!(viewers::of_camera, viewers::remove))
+        .routes(routes!(cameras::list))
+        .routes(routes!(cameras::detail, cameras::update))
+        .layer(from_fn(error::never_cache));
+    // Pages and texts say themselves how long they hold.
+    calls
+        .routes(routes!(document::json))
+        .routes(routes!(assets::docs_page))
+        .routes(routes!(assets::viewer_page))
+        .routes(routes!(assets::viewer_html))
+        .routes(routes!(assets::viewer_script))
 }
 
 /// The router of the dashboard port (5000): the start page and the viewer page.

@@ -1,0 +1,111 @@
+//! The API as an OpenAPI 3.1 document, made of the handlers that are registered and the types that they answer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
+
+use super::Api;
+use crate::base::{CameraId, SessionId, StreamId};
+
+/// What stands above the paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "honeycast",
+        description = "Cameras, their streams and their viewers. Every refusal is JSON: `error` in words, `code` for \
+            programs, sometimes `hint`. Every call answers within 10 s, but for streams of media and events. \
+            Signaling (WebSocket) and MQTT are described in docs/integration.md.",
+    ),
+    tags(
+        (name = "streams", description = "Start, stop and look at what cameras send"),
+        (name = "viewers", description = "Who watches"),
+        (name = "cameras", description = "What is known of cameras, their names and notes"),
+        (name = "events", description = "What changes, and what has changed"),
+        (name = "service", description = "How the service is"),
+        (name = "pages", description = "For browsers"),
+    )
+)]
+pub(super) struct Document;
+
+/// The text of the document. Clones share it.
+#[derive(Clone)]
+pub(super) struct DocumentText(Arc<str>);
+
+impl DocumentText {
+    /// With all its keys sorted, so that two versions can be compared.
+    pub(super) fn new(document: &utoipa::openapi::OpenApi) -> Self {
+        // Strings under string keys: there is nothing that serde_json could refuse.
+        let sorted = serde_json::to_value(document).unwrap_or_default();
+        Self(serde_json::to_string_pretty(&sorted).unwrap_or_default().into())
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", operation_id = "getOpenApi", tag = "pages",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+pub(super) async fn json(State(api): State<Api>) -> impl IntoResponse {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], api.document.0.to_string())
+}
+
+/// The camera of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the parameter, which is read by hand for refusals in words")]
+pub(super) struct CameraPath {
+    /// The camera's id.
+    camera: CameraId,
+}
+
+/// A refusal. The text of `error` is for people; programs go by `code`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Refusal {
+    #[schema(example = "No active stream for camera 56C1CADCF1FA4C6CAEBA3E2FD85EFEBF")]
+    error: String,
+    #[schema(example = "not_found")]
+    code: String,
+    /// What to do about it.
+    hint: Option<String>,
+}
+
+/// The refusal of a start, with the ids of what runs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlreadyActive {
+    #[serde(flatten)]
+    refusal: Refusal,
+    session_id: SessionId,
+    stream_id: StreamId,
+}
+
+macro_rules! refusals {
+    ($($(#[$meta:meta])* $name:ident { $($variant:ident: $status:literal, $text:literal;)+ })+) => {$(
+        $(#[$meta])*
+        #[derive(IntoResponses)]
+        #[expect(dead_code, reason = "describes what `ApiError` writes")]
+        pub(super) enum $name {
+            $(#[response(status = $status, description = $text)] $variant(#[to_schema] Refusal),)+
+        }
+    )+};
+}
+
+refusals! {
+    /// Of calls that ask the control plane.
+    Unanswered {
+        Stopped: 503, "The service ends";
+        Timeout: 504, "No answer in time";
+    }
+    BadCamera { Id: 400, "No camera's id"; }
+    BadViewer { Id: 400, "No viewer's id"; }
+    BadRequest { Bad: 400, "The body or an id cannot be"; }
+    NotFound { NotFound: 404, "There is none"; }
+    TooLarge { Body: 413, "The body is larger than 64 KiB"; }
+}
