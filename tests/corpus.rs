@@ -14,6 +14,8 @@ mod dtls;
 mod h264;
 #[path = "../fuzz/bodies/latch.rs"]
 mod latch;
+#[path = "../fuzz/bodies/mp4.rs"]
+mod mp4;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
 mod mqtt_payload;
 #[path = "../fuzz/bodies/offer.rs"]
@@ -79,6 +81,11 @@ fn latch_operations() {
 #[test]
 fn video_packets() {
     replay("h264", h264::run);
+}
+
+#[test]
+fn mp4_fragments() {
+    replay("mp4", mp4::run);
 }
 
 #[test]

@@ -63,6 +63,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["utoipa"], &["base", "control", "http"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
+    (&["mp4_atom"], &["media"]),
     (&["prometheus"], &["telemetry"]),
     (&["hyper", "hyper_rustls", "hyper_util", "http_body_util"], &["webhook"]),
 ];

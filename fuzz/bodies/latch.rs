@@ -19,14 +19,20 @@ struct World {
     latch: Latch<u8>,
     now: Instant,
     open: BTreeSet<u8>,
+    parked: HashMap<u8, Expect>,
     /// When a source was accepted last for a stream's slot.
     heard: HashMap<(u8, usize), (SocketAddr, Instant)>,
 }
 
 /// Whether at least one packet was accepted.
 pub(crate) fn run(data: &[u8]) -> bool {
-    let mut world =
-        World { latch: Latch::default(), now: Instant::now(), open: BTreeSet::new(), heard: HashMap::new() };
+    let mut world = World {
+        latch: Latch::default(),
+        now: Instant::now(),
+        open: BTreeSet::new(),
+        parked: HashMap::new(),
+        heard: HashMap::new(),
+    };
     let mut accepted = false;
     for step in data.chunks_exact(4).take(2_000) {
         accepted |= world.step([step[0], step[1], step[2], step[3]]);
@@ -56,11 +62,19 @@ impl World {
                 // Two streams of one camera follow each other.
                 let (camera, cname) = (camera(stream / 2), format!("user{stream}@host"));
                 let expect = Expect { camera, announced, cname, entrance: entrance(stream) };
+                // One that was parked may go on with what it was.
+                let expect = self.parked.remove(&stream).filter(|_| how & 1 != 0).unwrap_or(expect);
                 let conflict = self.latch.conflict(&expect, self.now);
                 assert!(conflict.is_none_or(|other| other != camera), "a camera is not confused with itself");
                 self.latch.open(stream, expect, self.now);
                 self.forget(stream);
                 self.open.insert(stream);
+            }
+            1 if how & 1 != 0 => {
+                let parked = self.latch.park(stream, self.now);
+                assert_eq!(parked.is_some(), self.open.remove(&stream), "what is open can be parked, and nothing else");
+                self.parked.extend(parked.map(|expect| (stream, expect)));
+                self.forget(stream);
             }
             1 => {
                 self.latch.close(stream, self.now);
@@ -116,6 +130,11 @@ impl World {
             assert_eq!(self.latch.entrance(stream), Some(entrance));
         }
         for stream in 0..STREAMS {
+            if let Some(dispute) = self.latch.dispute(stream, self.now) {
+                assert!(self.open.contains(&stream) && !self.latch.shows_video(stream, self.now));
+                assert!(dispute.since <= dispute.last && dispute.last <= self.now);
+                assert!((1..=self.latch.disputed(stream)).contains(&dispute.packets));
+            }
             for slot in SLOTS {
                 let Some(source) = self.latch.source(stream, slot) else { continue };
                 assert_eq!(self.latch.owner(entrance(stream), source), Some(stream), "a holder is not pinned");

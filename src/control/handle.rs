@@ -11,6 +11,7 @@ use super::events::EventsError;
 use super::history::{Change, Point};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
+use super::live::LiveFrames;
 use super::session::State;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
@@ -195,6 +196,8 @@ pub(super) enum Request {
     Sources { reply: Reply<Sources> },
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
+    Frames { camera: CameraId, counts: bool, reply: Reply<Result<LiveFrames, AddViewerError>> },
+    Keyframe { stream: StreamId, reply: Reply<()> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
     Cameras { reply: Reply<Vec<CameraInfo>> },
     Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },

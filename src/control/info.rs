@@ -103,6 +103,8 @@ pub enum MediaState {
     Flowing,
     /// They did, but no longer.
     Stalled,
+    /// The stream is being stopped, or has been: none are taken.
+    Stopped,
 }
 
 /// An accepted viewer.

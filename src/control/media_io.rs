@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::{StreamId, ViewerId};
-use crate::egress::{AddViewer, CloseReason, EgressHandle, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{AddViewer, CloseReason, EgressHandle, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{DropReason, IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::FrameSink;
 
@@ -14,10 +14,16 @@ pub trait Ingest: Clone + Send + Sync + 'static {
     fn open(&self, stream: OpenStream) -> impl Future<Output = Result<PortPlan, OpenError>> + Send;
     /// See [`IngestHandle::close`].
     fn close(&self, stream: StreamId);
+    /// See [`IngestHandle::park`].
+    fn park(&self, stream: StreamId) -> bool;
+    /// See [`IngestHandle::reopen`].
+    fn reopen(&self, stream: StreamId) -> impl Future<Output = Result<PortPlan, OpenError>> + Send;
     /// See [`IngestHandle::request_keyframe`].
     fn request_keyframe(&self, stream: StreamId);
     /// See [`IngestHandle::expect_source`].
     fn expect_source(&self, stream: StreamId, ip: IpAddr);
+    /// See [`IngestHandle::camera_restarted`].
+    fn camera_restarted(&self, stream: StreamId);
     /// See [`IngestHandle::set_viewer_limit`].
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>);
     /// See [`IngestHandle::stats`].
@@ -34,6 +40,8 @@ pub trait Egress: Clone + Send + Sync + 'static {
     fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink>;
     /// See [`EgressHandle::close_stream`].
     fn close_stream(&self, stream: StreamId, reason: CloseReason);
+    /// See [`EgressHandle::tap`].
+    fn tap(&self, stream: StreamId) -> FrameTap;
     /// See [`EgressHandle::add_viewer`].
     fn add_viewer(&self, viewer: AddViewer) -> impl Future<Output = Result<ViewerAnswer, ViewerError>> + Send;
     /// See [`EgressHandle::remove_viewer`].
@@ -51,12 +59,24 @@ impl Ingest for IngestHandle {
         self.close(stream);
     }
 
+    fn park(&self, stream: StreamId) -> bool {
+        self.park(stream)
+    }
+
+    async fn reopen(&self, stream: StreamId) -> Result<PortPlan, OpenError> {
+        self.reopen(stream).await
+    }
+
     fn request_keyframe(&self, stream: StreamId) {
         self.request_keyframe(stream);
     }
 
     fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.expect_source(stream, ip);
+    }
+
+    fn camera_restarted(&self, stream: StreamId) {
+        self.camera_restarted(stream);
     }
 
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
@@ -83,6 +103,10 @@ impl Egress for EgressHandle {
 
     fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.close_stream(stream, reason);
+    }
+
+    fn tap(&self, stream: StreamId) -> FrameTap {
+        self.tap(stream)
     }
 
     async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {

@@ -9,8 +9,8 @@ use super::session::{Failure, State};
 use super::watchdog::{Media, REPLAY_AFTER};
 use crate::ingest::{DropReason, FeedbackWarning, IngestStats};
 
-/// A camera that accepts no feedback stops 30 s after it began (contract §1), give or take what it takes to notice.
-const STARVED: std::ops::RangeInclusive<Duration> = Duration::from_secs(25)..=Duration::from_secs(35);
+/// A camera that stopped so many times in a row about 30 s after it began is not reached by feedback: once is chance.
+const STARVED_RUNS: u32 = 2;
 
 /// What keeps a picture from being seen. The names are stable; scripts may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
@@ -76,6 +76,10 @@ pub struct Evidence<'a> {
     pub silence: Duration,
     /// How long packets arrived before that.
     pub last_run: Option<Duration>,
+    /// How often in a row they did so for about 30 s, without a restart of the camera.
+    pub starved_runs: u32,
+    /// The camera was told to stop until its turn, because it cannot be told from others.
+    pub parked: bool,
     /// `play`s that the broker took.
     pub plays: u64,
     /// What the camera, or its last will, said over MQTT; `None` if it never did.
@@ -83,9 +87,20 @@ pub struct Evidence<'a> {
     /// Why the broker cannot be reached; `None` if it can.
     pub broker_down: Option<&'a str>,
     /// A source that was refused lately and may be this camera.
-    pub stranger: Option<(SocketAddr, DropReason)>,
+    pub stranger: Option<Stranger>,
     /// The ingest's figures.
     pub stats: Option<&'a IngestStats>,
+}
+
+/// A source whose packets were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its address.
+    pub source: SocketAddr,
+    /// Why the last one was.
+    pub reason: DropReason,
+    /// How many were.
+    pub packets: u64,
 }
 
 /// The one thing to look at first.
@@ -99,8 +114,19 @@ pub fn why_no_picture(evidence: &Evidence<'_>) -> PictureStatus {
                 Failure::NeverAnswered => Code::NeverAnswered,
                 _ => Code::Stalled,
             };
-            let cause =
-                silent(evidence).map(|cause| PictureStatus { text: format!("{reason}; {}", cause.text), ..cause });
+            let cause = silent(evidence).map(|cause| match (cause.code, failure) {
+                // That there was no packet is not true then.
+                (Code::UnexpectedAddress, Failure::NeverAnswered) => {
+                    let text = format!("no packet was known to be this camera's: {}", cause.text);
+                    PictureStatus { text, ..cause }
+                }
+                (Code::UnexpectedAddress, _) => {
+                    let text =
+                        format!("camera fell silent, and no packet since was known to be its own: {}", cause.text);
+                    PictureStatus { text, ..cause }
+                }
+                _ => PictureStatus { text: format!("{reason}; {}", cause.text), ..cause },
+            });
             cause.unwrap_or_else(|| PictureStatus::new(fallback, reason))
         }
         (State::Starting | State::Active, None) => running(evidence),
@@ -154,14 +180,8 @@ fn silent(evidence: &Evidence<'_>) -> Option<PictureStatus> {
         return Some(no_video(evidence.stats));
     }
     // It sends.
-    if let Some((source, reason)) = evidence.stranger {
-        let why = match reason {
-            DropReason::Ambiguous => "more than one stream could be meant",
-            DropReason::SlotTaken => "another source that still sends has its place",
-            _ => "it cannot be told to be this camera for certain",
-        };
-        let text = format!("packets arrive from {source} and are refused: {why}");
-        return Some(PictureStatus::new(Code::UnexpectedAddress, text));
+    if let Some(refused) = refused(evidence) {
+        return Some(PictureStatus::new(Code::UnexpectedAddress, refused));
     }
     // With the broker away, what it said of the camera is old.
     if let Some(reason) = evidence.broker_down {
@@ -178,13 +198,37 @@ fn silent(evidence: &Evidence<'_>) -> Option<PictureStatus> {
     if evidence.stats.and_then(|stats| stats.feedback_health.warning) == Some(FeedbackWarning::NotAccepted) {
         return Some(PictureStatus::new(Code::FeedbackNotAccepted, FeedbackWarning::NotAccepted.to_string()));
     }
-    let run = evidence.last_run.filter(|run| STARVED.contains(run))?;
+    let run = evidence.last_run.filter(|_| evidence.starved_runs >= STARVED_RUNS)?;
     let feedback = match evidence.stats.map_or(0, |stats| stats.feedback_sent) {
         0 => "no feedback could be sent to it".to_owned(),
         sent => format!("{sent} feedback packets were sent, but seem not to reach it"),
     };
-    let text = format!("the camera stopped {} s after it began, as without feedback; {feedback}", run.as_secs());
+    let (times, run) = (evidence.starved_runs, run.as_secs());
+    let text = format!(
+        "the camera stopped about 30 s after it began, {times} times in a row (the last time after {run} s), as without \
+         feedback; {feedback}"
+    );
     Some(PictureStatus::new(Code::FeedbackNotAccepted, text))
+}
+
+/// What is known of packets that came and were not taken for the camera's.
+fn refused(evidence: &Evidence<'_>) -> Option<String> {
+    if let Some(Stranger { source, reason, packets }) = evidence.stranger {
+        let why = match reason {
+            DropReason::Ambiguous => "more than one stream could be meant",
+            DropReason::SlotTaken => "another source that still sends has its place",
+            DropReason::Earlier => "it was sending before the camera was told to",
+            _ => "it cannot be told to be this camera for certain",
+        };
+        return Some(format!("packets arrive from {source} and are refused ({packets} so far): {why}"));
+    }
+    if evidence.parked {
+        let text =
+            "this camera cannot be told from others; they are told to play one by one, and it waits for its turn";
+        return Some(text.to_owned());
+    }
+    let packets = evidence.stats.map(|stats| stats.ambiguous_packets).filter(|packets| *packets > 0)?;
+    Some(format!("{packets} packets that may be this camera's were refused: more than one stream could be meant"))
 }
 
 fn no_video(stats: Option<&IngestStats>) -> PictureStatus {

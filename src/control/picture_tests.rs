@@ -16,6 +16,8 @@ fn running(media: Media, silence: u64) -> Evidence<'static> {
         media,
         silence: seconds(silence),
         last_run: None,
+        starved_runs: 0,
+        parked: false,
         plays: 1,
         online: Some(true),
         broker_down: None,
@@ -51,8 +53,8 @@ fn good() -> IngestStats {
     }
 }
 
-fn stranger() -> Option<(SocketAddr, DropReason)> {
-    Some(("198.51.100.7:4000".parse().unwrap(), DropReason::Unexpected))
+fn stranger() -> Option<Stranger> {
+    Some(Stranger { source: "198.51.100.7:4000".parse().unwrap(), reason: DropReason::Unexpected, packets: 12 })
 }
 
 #[test]
@@ -112,21 +114,39 @@ fn packets_without_video_keyframe_or_parameters_are_no_picture() {
 }
 
 #[test]
-fn a_camera_that_stops_thirty_seconds_after_it_began_does_not_hear_its_feedback() {
+fn a_camera_that_stops_thirty_seconds_after_it_began_twice_does_not_hear_its_feedback() {
     let stats = good();
-    let after = |run| Evidence { last_run: Some(seconds(run)), stats: Some(&stats), ..stalled(5) };
-    for run in [25, 30, 35] {
-        assert_eq!(code(after(run)), PictureCode::FeedbackNotAccepted);
-    }
-    for run in [1, 24, 36, 3600] {
-        assert_eq!(code(after(run)), PictureCode::Stalled);
-    }
+    let times =
+        |starved_runs| Evidence { last_run: Some(seconds(30)), starved_runs, stats: Some(&stats), ..stalled(5) };
+    let after = |run| Evidence { last_run: Some(seconds(run)), ..times(2) };
+    assert_eq!(code(times(2)), PictureCode::FeedbackNotAccepted);
+    assert_eq!(code(times(1)), PictureCode::Stalled);
     assert!(text(after(30)).contains("7 feedback packets were sent"));
     let silent = IngestStats { feedback_sent: 0, ..good() };
     assert!(text(Evidence { stats: Some(&silent), ..after(30) }).contains("no feedback could be sent"));
     let health = FeedbackHealth { warning: Some(FeedbackWarning::NotAccepted), ..FeedbackHealth::default() };
     let twice = IngestStats { feedback_health: health, ..good() };
-    assert_eq!(code(Evidence { stats: Some(&twice), ..after(3600) }), PictureCode::FeedbackNotAccepted);
+    assert_eq!(code(Evidence { stats: Some(&twice), ..times(0) }), PictureCode::FeedbackNotAccepted);
+}
+
+#[test]
+fn packets_that_came_and_were_refused_are_the_reason_of_a_failed_stream_with_their_number() {
+    let failed = |failure| Evidence { state: State::Error, failure: Some((failure, "no RTP packet")), ..waiting(30) };
+    let never = Evidence { stranger: stranger(), ..failed(Failure::NeverAnswered) };
+    assert_eq!(code(never), PictureCode::UnexpectedAddress);
+    assert_eq!(
+        text(never),
+        "no packet was known to be this camera's: packets arrive from 198.51.100.7:4000 and are refused (12 so far): it \
+         cannot be told to be this camera for certain"
+    );
+    let stats = IngestStats { ambiguous_packets: 7, ..IngestStats::default() };
+    let silent = Evidence { stats: Some(&stats), ..failed(Failure::Silent) };
+    assert_eq!(
+        text(silent),
+        "camera fell silent, and no packet since was known to be its own: 7 packets that may be this camera's were \
+         refused: more than one stream could be meant"
+    );
+    assert!(text(Evidence { parked: true, ..stalled(20) }).contains("waits for its turn"));
 }
 
 #[test]

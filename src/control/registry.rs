@@ -313,8 +313,10 @@ impl Camera {
         let CameraMessage { content, retained, .. } = message;
         let now = whole_micros(now);
         let facts = &mut self.facts;
-        // What the broker has kept says how things were, not that the camera is alive.
-        if !retained || facts.last_seen.is_none() {
+        // What the broker has kept says how things were, and a last will that the camera has gone: neither that it
+        // is alive.
+        let is_will = matches!(content, CameraContent::Connection { online: false, .. });
+        if !(retained || is_will) || facts.last_seen.is_none() {
             facts.last_seen = Some(now);
         }
         let mut change = Change::default();

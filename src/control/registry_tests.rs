@@ -75,6 +75,15 @@ fn a_connection_tells_address_and_presence_and_since_when() {
 }
 
 #[test]
+fn a_last_will_says_that_a_camera_is_gone_and_not_that_it_was_seen() {
+    let mut registry = Registry::new(10);
+    note(&mut registry, 1, status(None, None), 5);
+    note(&mut registry, 1, connection(false, None), 95);
+    let facts = registry.get(camera(1)).unwrap();
+    assert_eq!((facts.online, facts.last_seen, facts.online_changed), (Some(false), Some(at(5)), Some(at(95))));
+}
+
+#[test]
 fn the_same_address_again_is_no_change() {
     let mut registry = Registry::new(10);
     note(&mut registry, 1, connection(true, Some("10.0.0.5")), 1);

@@ -87,6 +87,12 @@ pub enum Input {
     MediaFlows,
     /// None have for this long.
     MediaStalled(Duration),
+    /// Others cannot be told from this camera, which shows nothing.
+    ShouldYield,
+    /// The ingest expects nothing for the stream any more.
+    Parked,
+    /// The ingest expects the parked stream again, on these ports, or cannot.
+    Reopened(Result<PortPlan, String>),
     /// The camera has connected to the broker: it may have rebooted and forgotten the stream.
     CameraConnected,
     /// The broker can be reached again.
@@ -106,6 +112,10 @@ pub enum Action {
     Started,
     /// The start has failed; the reason in words.
     StartFailed(String),
+    /// Let the ingest expect nothing for the stream, and report [`Input::Parked`] if it did.
+    Park,
+    /// Let the ingest expect the parked stream again when it can be told from all others, and report the result.
+    Reopen,
     /// Close the stream at ingest and egress; viewers are told.
     Release(EndCause),
     /// The session is over.
@@ -200,6 +210,18 @@ impl Session {
             }
             Input::MediaFlows => self.watchdog.flows(now),
             Input::MediaStalled(silence) => self.watchdog.stalls(now, silence),
+            Input::ShouldYield => self.on_should_yield(now, &mut actions),
+            Input::Parked if self.state == State::Active => {
+                self.watchdog.park(now);
+                actions.push(Action::Publish(Command::Stop));
+            }
+            Input::Reopened(Ok(ports)) if self.state == State::Active && self.watchdog.is_parked() => {
+                self.ports = Some(ports);
+                self.watchdog.unpark(now);
+                self.play(now, &mut actions);
+            }
+            Input::Reopened(Err(_)) => self.watchdog.queue_again(now),
+            Input::Parked | Input::Reopened(_) => {}
             Input::CameraConnected => self.watchdog.camera_connected(now),
             Input::BrokerConnected => {
                 self.keepalive.hurry(now);
@@ -224,7 +246,7 @@ impl Session {
     pub fn poll_at(&self) -> Option<Instant> {
         match self.state {
             State::Starting | State::Active => [
-                self.keepalive.poll_at(),
+                self.keepalive.poll_at().filter(|_| !self.watchdog.is_parked()),
                 self.watchdog.give_up_at(),
                 self.watchdog.replay_due_at().filter(|_| self.state == State::Active),
                 self.idle_deadline(),
@@ -270,6 +292,9 @@ impl Session {
     pub fn media_reason(&self, now: Instant) -> Option<String> {
         match (self.state, self.media()) {
             (State::Starting, Media::Waiting) => Some("play is on its way to the camera".into()),
+            (State::Active, Media::Waiting | Media::Stalled(_)) if self.watchdog.is_parked() => {
+                Some("cameras that cannot be told from each other are started one by one; this one waits".into())
+            }
             (State::Active, Media::Waiting) => {
                 let waited = self.waited(now).as_secs();
                 Some(format!("waiting for the camera's first RTP packet, {waited} s after play"))
@@ -419,10 +444,32 @@ impl Session {
             return;
         }
         if self.watchdog.is_replay_due(now) {
-            self.play(now, actions);
+            if self.watchdog.is_parked() {
+                self.watchdog.queue();
+                actions.push(Action::Reopen);
+            } else {
+                self.play(now, actions);
+            }
+        }
+        // A camera that was told to stop has nothing to keep alive.
+        if self.watchdog.is_parked() {
+            return;
         }
         if let Some(count) = self.keepalive.take_due(now) {
             actions.push(Action::Publish(Command::Keepalive(count)));
+        }
+    }
+
+    /// A camera that shows nothing makes room for those that cannot be told from it: it is told to stop, and to play
+    /// again when its turn comes.
+    fn on_should_yield(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.state != State::Active || !self.watchdog.may_yield(now) {
+            return;
+        }
+        if self.watchdog.is_out_of_turns() {
+            self.give_up(now, actions);
+        } else {
+            actions.push(Action::Park);
         }
     }
 

@@ -14,7 +14,7 @@ use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
 use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
-use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use crate::ingest::{DropReason, IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::{Frame, FrameSink};
 
@@ -30,6 +30,9 @@ pub(crate) fn camera() -> CameraId {
 pub(crate) enum Call {
     Open { stream: StreamId, bitrate_range: (u64, u64), expected_ip: Option<IpAddr> },
     Close(StreamId),
+    Park(StreamId),
+    CameraRestarted(StreamId),
+    Reopen(StreamId),
     Keyframe(StreamId),
     ViewerLimit(StreamId, Option<u64>),
     Expect(StreamId, IpAddr),
@@ -56,13 +59,23 @@ pub(crate) struct World {
     pub(crate) egress: Arc<Mutex<Mood>>,
     pub(crate) stats: Arc<Mutex<Option<IngestStats>>>,
     pub(crate) refused: Arc<Mutex<Vec<RefusedSource>>>,
+    /// What a tap gives before it ends.
+    pub(crate) frames: Arc<Mutex<Vec<Arc<Frame>>>>,
 }
 
 impl World {
     fn new() -> Self {
         let works = || Arc::new(Mutex::new(Mood::Works));
         let (broker, ingest, egress) = (works(), works(), works());
-        Self { calls: Arc::default(), broker, ingest, egress, stats: Arc::default(), refused: Arc::default() }
+        Self {
+            calls: Arc::default(),
+            broker,
+            ingest,
+            egress,
+            stats: Arc::default(),
+            refused: Arc::default(),
+            frames: Arc::default(),
+        }
     }
 
     fn record(&self, call: Call) {
@@ -115,12 +128,30 @@ impl Ingest for FakeIngest {
         self.0.record(Call::Close(stream));
     }
 
+    fn park(&self, stream: StreamId) -> bool {
+        self.0.record(Call::Park(stream));
+        true
+    }
+
+    async fn reopen(&self, stream: StreamId) -> Result<PortPlan, OpenError> {
+        self.0.record(Call::Reopen(stream));
+        match mood(&self.0.ingest) {
+            Mood::Works => Ok(PortPlan { video_rtp: 5006, rtcp: 5007, audio_rtp: 5008 }),
+            Mood::Fails(_) => Err(OpenError::Stopped),
+            Mood::Hangs => std::future::pending().await,
+        }
+    }
+
     fn request_keyframe(&self, stream: StreamId) {
         self.0.record(Call::Keyframe(stream));
     }
 
     fn expect_source(&self, stream: StreamId, ip: IpAddr) {
         self.0.record(Call::Expect(stream, ip));
+    }
+
+    fn camera_restarted(&self, stream: StreamId) {
+        self.0.record(Call::CameraRestarted(stream));
     }
 
     fn set_viewer_limit(&self, stream: StreamId, bits_per_second: Option<u64>) {
@@ -151,6 +182,10 @@ impl Egress for FakeEgress {
 
     fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.0.record(Call::CloseEgress(stream, reason));
+    }
+
+    fn tap(&self, _stream: StreamId) -> FrameTap {
+        FrameTap::of(self.0.frames.lock().unwrap().clone())
     }
 
     async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ingest::{MEMORY, TURN};
+
 /// Silence after which `play` is sent again.
 pub const REPLAY_AFTER: Duration = Duration::from_secs(10);
 /// The gaps between further `play`s to a silent camera double up to this.
@@ -9,6 +11,13 @@ pub const LONGEST_REPLAY_GAP: Duration = Duration::from_secs(60);
 /// A camera that reports itself several times in a row gets `play` no more often than this; it is also the first
 /// pause after a `play` that could not be published.
 pub const SHORTEST_REPLAY_GAP: Duration = Duration::from_secs(2);
+/// A camera that was told to stop, because it could not be told from others, rests for this long before its next turn:
+/// what it sent is forgotten by then ([`MEMORY`]), even if it took a moment to hear.
+pub const REST: Duration = MEMORY.saturating_add(Duration::from_secs(1));
+/// A camera that accepts no feedback stops 30 s after it began (contract §1), give or take what it takes to notice.
+const STARVED: std::ops::RangeInclusive<Duration> = Duration::from_secs(25)..=Duration::from_secs(35);
+/// Turns that a camera gets that has never answered.
+pub const MAX_TURNS: u32 = 3;
 
 /// Whether packets arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +42,8 @@ pub struct Watchdog {
     media: Media,
     flowing_since: Option<Instant>,
     last_run: Option<Duration>,
+    /// Runs in a row that were as long as those of a camera that no feedback reaches.
+    starved_runs: u32,
     /// End of the patience with a camera that has not sent anything.
     patience_until: Instant,
     replay_at: Option<Instant>,
@@ -41,6 +52,9 @@ pub struct Watchdog {
     failures: u32,
     in_flight: bool,
     last_play: Option<Instant>,
+    /// The camera was told to stop until its next turn.
+    parked: bool,
+    turns: u32,
 }
 
 impl Watchdog {
@@ -53,12 +67,15 @@ impl Watchdog {
             media: Media::Waiting,
             flowing_since: None,
             last_run: None,
+            starved_runs: 0,
             patience_until: now + start_timeout,
             replay_at: None,
             replays: 0,
             failures: 0,
             in_flight: false,
             last_play: None,
+            parked: false,
+            turns: 0,
         }
     }
 
@@ -70,6 +87,12 @@ impl Watchdog {
     /// How long packets arrived before the current silence; `None` while they do, or before the first.
     pub fn last_run(&self) -> Option<Duration> {
         self.last_run
+    }
+
+    /// How often in a row the camera has fallen silent about 30 s after it began, as it does without feedback, and
+    /// had not restarted nor been told to stop.
+    pub fn starved_runs(&self) -> u32 {
+        self.starved_runs
     }
 
     /// `play`s that the broker took since the camera fell silent.
@@ -85,6 +108,49 @@ impl Watchdog {
     /// Whether `play` was ever sent.
     pub fn has_played(&self) -> bool {
         self.last_play.is_some()
+    }
+
+    /// Whether the camera was told to stop until its next turn.
+    pub fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Whether the session can make room for others: its camera was told to play, had the time to answer, and did not,
+    /// or not so that it could be told from others.
+    pub fn may_yield(&self, now: Instant) -> bool {
+        let answered = self.media == Media::Flowing || self.parked || self.in_flight;
+        !answered && self.last_play.is_some_and(|play| play + TURN <= now)
+    }
+
+    /// Whether it has had all its turns.
+    pub fn is_out_of_turns(&self) -> bool {
+        self.media == Media::Waiting && self.turns >= MAX_TURNS
+    }
+
+    /// The camera is told to stop; its next turn begins after [`REST`].
+    pub fn park(&mut self, now: Instant) {
+        self.parked = true;
+        self.starved_runs = 0;
+        self.turns = self.turns.saturating_add(1);
+        self.replay_at = Some(now + REST);
+    }
+
+    /// The next turn was asked for. It comes with [`Self::unpark`].
+    pub fn queue(&mut self) {
+        self.replay_at = None;
+    }
+
+    /// The turn that was asked for does not come; it is asked for again later.
+    pub fn queue_again(&mut self, now: Instant) {
+        if self.parked {
+            self.replay_at = Some(now + REPLAY_AFTER);
+        }
+    }
+
+    /// The turn has come: `play` is due, and its patience begins.
+    pub fn unpark(&mut self, now: Instant) {
+        self.parked = false;
+        self.give_a_chance(now);
     }
 
     /// `play` goes out now. Its result goes to [`Self::play_done`].
@@ -106,7 +172,7 @@ impl Watchdog {
     /// The broker has acknowledged a further `play`, or not.
     pub fn play_done(&mut self, now: Instant, published: bool) {
         self.in_flight = false;
-        if self.media == Media::Flowing {
+        if self.media == Media::Flowing || self.parked {
             self.failures = 0;
             return;
         }
@@ -124,6 +190,11 @@ impl Watchdog {
 
     /// Packets arrive, for the first time or again.
     pub fn flows(&mut self, now: Instant) {
+        if self.parked {
+            // Of a moment ago.
+            return;
+        }
+        self.turns = 0;
         if self.media != Media::Flowing {
             self.flowing_since = Some(now);
         }
@@ -141,21 +212,30 @@ impl Watchdog {
         let since = now.checked_sub(silence).unwrap_or(now);
         self.media = Media::Stalled(since);
         self.last_run = self.flowing_since.map(|start| since.saturating_duration_since(start));
-        self.schedule(since + REPLAY_AFTER);
+        self.starved_runs = match self.last_run {
+            Some(run) if STARVED.contains(&run) => self.starved_runs.saturating_add(1),
+            _ => 0,
+        };
+        if !self.parked {
+            self.schedule(since + REPLAY_AFTER);
+        }
     }
 
     /// The camera has connected to the broker, perhaps after a reboot: `play` is due at once, and what it missed
     /// before counts no more.
     pub fn camera_connected(&mut self, now: Instant) {
+        self.starved_runs = 0;
         let at = self.last_play.map_or(now, |last| now.max(last + SHORTEST_REPLAY_GAP));
         (self.replays, self.failures) = (0, 0);
-        self.schedule(at);
+        if !self.parked {
+            self.schedule(at);
+        }
         self.give_a_chance(at);
     }
 
     /// The broker can be reached again: what could not be published is due at once.
     pub fn broker_back(&mut self, now: Instant) {
-        if self.failures > 0 && self.replay_at.is_some() {
+        if self.failures > 0 && self.replay_at.is_some() && !self.parked {
             self.failures = 1;
             self.schedule(now);
         }
@@ -174,6 +254,8 @@ impl Watchdog {
     /// End of the patience with a silent camera; `None` while it sends, or for endless patience.
     pub fn give_up_at(&self) -> Option<Instant> {
         match self.media {
+            // It can do nothing before its turn.
+            Media::Waiting if self.parked => None,
             Media::Waiting => Some(self.patience_until),
             Media::Stalled(since) if !self.give_up_after.is_zero() => {
                 Some((since + self.give_up_after).max(self.patience_until))

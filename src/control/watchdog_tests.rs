@@ -1,7 +1,7 @@
 //! The watchdog in the session that it belongs to, on virtual time.
 
 use super::*;
-use crate::control::watchdog::{LONGEST_REPLAY_GAP, SHORTEST_REPLAY_GAP};
+use crate::control::watchdog::{LONGEST_REPLAY_GAP, MAX_TURNS, SHORTEST_REPLAY_GAP};
 
 impl Scene {
     /// The camera's last packet was three seconds ago.
@@ -319,4 +319,106 @@ fn a_late_answer_to_play_does_not_revive_what_was_given_up() {
     }
     assert_eq!(scene.log.len(), before, "{:?}", &scene.log[before..]);
     assert_eq!(scene.session.state(), State::Error);
+}
+
+const PARK: Action = Action::Park;
+const REOPEN: Action = Action::Reopen;
+
+impl Scene {
+    /// The ingest cannot tell the camera from another; it agrees to expect nothing for it.
+    fn parks(&mut self) {
+        let before = self.times(&PARK).len();
+        self.input(Input::ShouldYield);
+        assert_eq!(self.times(&PARK).len(), before + 1);
+        self.input(Input::Parked);
+    }
+}
+
+#[test]
+fn a_camera_that_cannot_be_told_from_others_is_told_to_stop_and_to_play_again_when_its_turn_comes() {
+    let mut scene = Scene::active();
+    scene.input(Input::Viewers(1));
+    scene.advance(seconds(2));
+    scene.input(Input::ShouldYield);
+    assert!(!scene.did(&PARK), "it has a moment to answer");
+    scene.advance(seconds(3));
+    scene.parks();
+    scene.input(Input::ShouldYield);
+    scene.input(Input::CameraConnected);
+    scene.input(Input::BrokerConnected);
+    scene.advance(seconds(60));
+    assert_eq!((scene.times(&STOP), scene.times(&REOPEN), scene.times(&PLAY)), (vec![5.0], vec![16.0], vec![0.0]));
+    assert_eq!(scene.session.state(), State::Active, "it is not given up while it waits");
+    assert!(scene.session.media_reason(scene.now).unwrap().contains("one by one"));
+    let keepalives = scene.session.keepalive().count();
+    let other = PortPlan { video_rtp: 6006, rtcp: 6007, audio_rtp: 6008 };
+    scene.input(Input::Reopened(Ok(other)));
+    assert_eq!(scene.times(&PLAY), [0.0, 65.0]);
+    assert_eq!(scene.session.keepalive().count(), keepalives + 1, "keepalives rest with the camera");
+    scene.input(Input::MediaFlows);
+    scene.advance(seconds(100));
+    assert_eq!((scene.session.active_reason(), scene.times(&STOP).len()), (Some(ActiveReason::Media), 1));
+}
+
+#[test]
+fn a_camera_that_answers_in_none_of_its_turns_is_given_up() {
+    let mut scene = Scene::active();
+    scene.input(Input::Viewers(1));
+    for turn in 0..MAX_TURNS {
+        scene.advance(seconds(4));
+        scene.parks();
+        scene.advance(seconds(12));
+        assert_eq!(scene.times(&REOPEN).len(), turn as usize + 1);
+        scene.input(Input::Reopened(Ok(PORTS)));
+    }
+    scene.advance(seconds(4));
+    scene.input(Input::ShouldYield);
+    assert_eq!(scene.session.state(), State::Error);
+    assert!(scene.error().starts_with("camera never answered play"), "{}", scene.error());
+}
+
+#[test]
+fn a_turn_that_does_not_come_is_asked_for_again_and_a_parked_session_can_be_stopped() {
+    let mut scene = impatient(0);
+    scene.advance(seconds(40));
+    scene.stalls();
+    scene.parks();
+    scene.input(Input::MediaFlows);
+    scene.advance(seconds(11));
+    scene.input(Input::Reopened(Err("not now".into())));
+    scene.advance(seconds(10));
+    assert_eq!(scene.times(&REOPEN), [51.0, 61.0]);
+    scene.input(Input::Stop(EndCause::Requested));
+    assert_eq!(scene.session.state(), State::Stopped);
+    scene.input(Input::Reopened(Ok(PORTS)));
+    assert_eq!(scene.times(&PLAY), [0.0]);
+}
+
+#[test]
+fn a_running_or_ended_session_makes_no_room() {
+    let mut scene = Scene::watched();
+    scene.advance(seconds(60));
+    scene.input(Input::ShouldYield);
+    scene.input(Input::Stop(EndCause::Requested));
+    scene.input(Input::ShouldYield);
+    scene.input(Input::Parked);
+    assert!(!scene.did(&PARK));
+}
+
+#[test]
+fn runs_of_thirty_seconds_in_a_row_are_counted_unless_the_camera_restarted() {
+    let mut scene = Scene::watched();
+    let runs = |scene: &mut Scene, seconds: u64, restarts: bool| {
+        scene.advance(Duration::from_secs(seconds + 3));
+        scene.stalls();
+        if restarts {
+            scene.input(Input::CameraConnected);
+        }
+        let runs = scene.session.watchdog().starved_runs();
+        scene.input(Input::MediaFlows);
+        runs
+    };
+    let found = [(30, false), (30, false), (30, true), (30, false), (20, false), (30, false)]
+        .map(|(seconds, restarts)| runs(&mut scene, seconds, restarts));
+    assert_eq!(found, [1, 2, 0, 1, 0, 1]);
 }

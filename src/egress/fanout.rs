@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::tap::Tap;
 use super::viewer::{NewViewer, Path, RunSink, ViewerOut};
 use crate::base::{StreamId, ViewerId};
 use crate::media::cache::{GopCache, PacketRing};
@@ -39,6 +40,7 @@ struct StreamOut {
     rings: [PacketRing; 2],
     clocks: [Option<ClockPoint>; 2],
     viewers: Vec<ViewerOut>,
+    taps: Vec<Tap>,
 }
 
 /// What a viewer's output is made from.
@@ -56,7 +58,8 @@ impl Fanout {
     /// Expects frames of a stream.
     pub fn open_stream(&mut self, stream: StreamId) {
         let rings = RING_PACKETS.map(PacketRing::new);
-        let out = StreamOut { gop: GopCache::default(), rings, clocks: [None; 2], viewers: Vec::new() };
+        let out =
+            StreamOut { gop: GopCache::default(), rings, clocks: [None; 2], viewers: Vec::new(), taps: Vec::new() };
         self.streams.entry(stream).or_insert(out);
     }
 
@@ -67,6 +70,13 @@ impl Fanout {
                 self.watching.remove(&viewer.viewer);
             }
         }
+    }
+
+    /// Adds a reader of the frames themselves, and gives it the group of pictures.
+    pub(super) fn add_tap(&mut self, stream: StreamId, tap: Tap, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&stream) else { return };
+        tap.begin(&stream.gop, now);
+        stream.taps.push(tap);
     }
 
     /// Adds a viewer and begins to show it the group of pictures.
@@ -155,6 +165,7 @@ impl Fanout {
         if frame.kind() == MediaKind::Video {
             stream.gop.push(frame);
         }
+        stream.taps.retain(|tap| tap.on_frame(frame));
         for viewer in &mut stream.viewers {
             viewer.on_frame(frame, now, &mut self.run, sink);
         }

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::driver::{Driver, Shared};
 use super::sessions::Sessions;
-use super::shard::{self, ShardInbox, ShardSink};
+use super::shard::{self, Command, ShardInbox, ShardSink};
+use super::tap::{self, FrameTap};
 use crate::base::udp::{self, RunSender};
 use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::{Codec, FrameSink};
@@ -234,6 +235,17 @@ impl EgressHandle {
     pub fn close_stream(&self, stream: StreamId, reason: CloseReason) {
         self.shared.lock().close_stream(stream, &reason, Instant::now());
         self.shared.wake.notify_one();
+    }
+
+    /// The frames of a stream as they are, from the running group of pictures on. Of a stream that is not open
+    /// there are none.
+    pub fn tap(&self, stream: StreamId) -> FrameTap {
+        let (tap, reader) = tap::tap();
+        // Every shard has every frame. A queue that is full drops the tap, and its reader sees the end.
+        if let Some(shard) = self.shards.first() {
+            let _ = shard.command(Command::Tap(stream, tap));
+        }
+        reader
     }
 
     /// Accepts a viewer: parses the offer and makes the answer.

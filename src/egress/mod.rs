@@ -10,9 +10,11 @@ mod handle;
 mod limits;
 mod sessions;
 mod shard;
+mod tap;
 pub mod viewer;
 
 pub use handle::{
     AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError,
     ViewerPort, ViewerStats,
 };
+pub use tap::FrameTap;

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::fanout::Fanout;
+use super::tap::Tap;
 use super::viewer::{NewViewer, Path, RunSink};
 use crate::base::udp::RunSender;
 use crate::base::{StreamId, ViewerId};
@@ -25,6 +26,7 @@ pub(super) enum Command {
     OpenStream(StreamId),
     CloseStream(StreamId),
     Add(Box<NewViewer>),
+    Tap(StreamId, Tap),
     Remove(ViewerId),
     SetPath(ViewerId, Path),
     Restart(ViewerId),
@@ -138,6 +140,7 @@ fn apply(fanout: &mut Fanout, command: Command, sink: &mut SocketSink) -> bool {
         Command::OpenStream(stream) => fanout.open_stream(stream),
         Command::CloseStream(stream) => fanout.close_stream(stream),
         Command::Add(viewer) => fanout.add_viewer(*viewer, Instant::now(), sink),
+        Command::Tap(stream, tap) => fanout.add_tap(stream, tap, Instant::now()),
         Command::Remove(viewer) => fanout.remove_viewer(viewer),
         Command::SetPath(viewer, path) => fanout.set_path(viewer, path),
         Command::Restart(viewer) => fanout.restart_viewer(viewer, Instant::now(), sink),

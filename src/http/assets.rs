@@ -1,12 +1,14 @@
 //! The pages, embedded in the binary.
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
 use rust_embed::RustEmbed;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::settings::PageSettings;
@@ -21,9 +23,15 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws
 pub(super) struct Assets;
 
 /// `/static/*` and `/viewer-config.json`.
-pub(super) fn shared(pages: PageSettings) -> Router {
-    let config = get(async move || ([(header::CACHE_CONTROL, "no-cache")], Json(pages)));
-    Router::new().route("/viewer-config.json", config).route("/static/{*path}", get(file))
+pub(super) fn shared() -> OpenApiRouter<PageSettings> {
+    OpenApiRouter::default().routes(routes!(settings)).route("/static/{*path}", get(file))
+}
+
+/// What pages have to know to reach the other ports.
+#[utoipa::path(get, path = "/viewer-config.json", operation_id = "getViewerConfig", tag = "pages",
+    responses((status = 200, description = "Ports and ICE servers", body = PageSettings)))]
+async fn settings(State(pages): State<PageSettings>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-cache")], Json(pages))
 }
 
 /// The viewer page.

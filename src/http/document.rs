@@ -74,6 +74,7 @@ pub(super) struct Refusal {
     #[schema(example = "not_found")]
     code: String,
     /// What to do about it.
+    #[schema(value_type = String, required = false)]
     hint: Option<String>,
 }
 
@@ -92,7 +93,7 @@ macro_rules! refusals {
         #[derive(IntoResponses)]
         #[expect(dead_code, reason = "describes what `ApiError` writes")]
         pub(super) enum $name {
-            $(#[response(status = $status, description = $text)] $variant(#[to_schema] Refusal),)+
+            $(#[response(status = $status, description = $text)] $variant(Refusal),)+
         }
     )+};
 }

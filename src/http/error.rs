@@ -36,7 +36,7 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
     }
 
-    fn hint(mut self, hint: &'static str) -> Self {
+    pub(super) fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
     }

@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod log_filter;
 mod metrics;
+mod mp4;
 mod requests;
 mod serve;
 mod settings;
@@ -25,6 +26,8 @@ mod document_tests;
 mod event_tests;
 #[cfg(test)]
 mod metrics_tests;
+#[cfg(test)]
+mod mp4_tests;
 #[cfg(test)]
 mod tests;
 
@@ -60,20 +63,29 @@ struct Api {
 
 /// The router of the API port (8080): REST and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
-    let (rest, document) = rest().split_for_parts();
+    let (rest, _) = rest().split_for_parts();
     let api = Api {
         control,
         metrics: settings.metrics.clone(),
         requests: settings.requests.clone(),
         ready: settings.ready.clone(),
-        document: DocumentText::new(&document),
+        document: DocumentText::new(&document()),
     };
     finish(rest.with_state(api), settings)
 }
 
+/// Every route of the API port.
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    for part in [rest().into_openapi(), assets::shared().into_openapi()] {
+        document.merge(part);
+    }
+    document
+}
+
 /// Every route of the API port but the files of the pages. What is registered here is in the OpenAPI document.
 fn rest() -> OpenApiRouter<Api> {
-    let calls = OpenApiRouter::with_openapi(Document::openapi())
+    let calls = OpenApiRouter::default()
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(health::version))
@@ -84,6 +96,8 @@ fn rest() -> OpenApiRouter<Api> {
         .routes(routes!(events::history))
         .routes(routes!(events::of_camera))
         .routes(routes!(events::of_all))
+        .routes(routes!(mp4::keyframe))
+        .routes(routes!(mp4::live))
         .routes(routes!(streams::start))
         .routes(routes!(streams::stop))
         .routes(routes!(sources::list))
@@ -113,7 +127,7 @@ pub fn dashboard_router(settings: ApiSettings) -> Router {
 /// What both ports share: assets, JSON for every refusal, limits, CORS.
 fn finish(router: Router, settings: ApiSettings) -> Router {
     router
-        .merge(assets::shared(settings.pages))
+        .merge(Router::from(assets::shared()).with_state(settings.pages))
         .fallback(async || ApiError::not_found("Not found"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -43,10 +43,10 @@ pub(super) async fn detail(
 #[expect(dead_code, reason = "read by hand, for refusals in words; here for the document")]
 pub(super) struct StartBody {
     /// Lowest bitrate that the camera is asked for, in kbit/s.
-    #[schema(example = 500)]
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295u64, example = 500)]
     min_bandwidth: Option<u32>,
     /// Highest bitrate that the camera is asked for, in kbit/s.
-    #[schema(minimum = 1, example = 2000)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295u64, example = 2000)]
     max_bandwidth: Option<u32>,
 }
 

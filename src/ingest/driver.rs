@@ -237,13 +237,20 @@ struct StrangerLog {
 
 impl StrangerLog {
     fn add(&mut self, source: SocketAddr, port: u16, reason: DropReason, now: Instant) {
-        self.dropped += 1;
-        if self.last.is_none_or(|last| now >= last + STRANGER_LOG_INTERVAL) {
+        if let Some(dropped) = self.count(now) {
             let reason = reason.name();
-            tracing::warn!(%source, port, reason, dropped = self.dropped, "dropped packets on the camera ports");
-            self.last = Some(now);
-            self.dropped = 0;
+            tracing::warn!(%source, port, reason, dropped, "dropped packets on the camera ports");
         }
+    }
+
+    /// One more was dropped. Where that is worth a line: how many since the last one.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.dropped += 1;
+        if self.last.is_some_and(|last| now < last + STRANGER_LOG_INTERVAL) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.dropped))
     }
 }
 

@@ -128,3 +128,10 @@ fn triples_begin_at_even_ports_and_fit_into_the_range() {
     assert_eq!(starts(65_535..=65_535), []);
     assert_eq!(pool_plans(5010..=5050).count(), 10);
 }
+
+#[test]
+fn a_flood_of_strangers_gets_one_line_of_log_in_ten_seconds_that_counts_the_others() {
+    let (mut log, start) = (StrangerLog::default(), Instant::now());
+    let lines: Vec<u64> = (0..25_000).filter_map(|n| log.count(start + Duration::from_millis(n))).collect();
+    assert_eq!(lines, [1, 10_000, 10_000]);
+}

@@ -49,6 +49,9 @@ pub enum OpenError {
     /// The same stream id is open already.
     #[error("the stream is open already")]
     AlreadyOpen,
+    /// The stream is not parked.
+    #[error("the stream is not parked")]
+    NotParked,
     /// Ingest has stopped, or the stream was closed while it was being opened.
     #[error("the media engine has stopped")]
     Stopped,
@@ -77,6 +80,12 @@ pub enum IngestEvent {
         stream: StreamId,
         /// What is wrong; `None`: nothing any more.
         warning: Option<FeedbackWarning>,
+    },
+    /// A stream shows no video, and others cannot be told from it: packets come that may be either's, or a start
+    /// waits for it. Its camera should stop for a while ([`IngestHandle::park`]). Repeated every second.
+    ShouldYield {
+        /// Which stream.
+        stream: StreamId,
     },
     /// RTP packets arrive again after a stall.
     MediaResumed {
@@ -139,6 +148,9 @@ pub struct IngestStats {
     pub codec: Option<Box<CodecReport>>,
     /// Reordering of video packets.
     pub reordering: ReorderCounters,
+    /// Video packets that may be this camera's and were refused, because they may be another's as well; since its
+    /// last video.
+    pub ambiguous_packets: u64,
 }
 
 /// Settings of the ingest.
@@ -201,6 +213,30 @@ impl IngestHandle {
         self.shared.wake.notify_one();
         let entrance = opened.await.unwrap_or(Err(OpenError::Stopped));
         undo.stream = None;
+        self.plan(entrance)
+    }
+
+    /// Expects nothing for a stream until [`IngestHandle::reopen`], so that others can be told from it; its sources
+    /// are remembered as those of a stream that was closed. `false` if it stands in nobody's way.
+    pub fn park(&self, stream: StreamId) -> bool {
+        let parked = self.shared.lock().park(stream, Instant::now());
+        self.shared.wake.notify_one();
+        parked
+    }
+
+    /// Expects a parked stream again as soon as it can be told from all others, and names its ports, which may
+    /// have changed. Opens and reopens are served in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn reopen(&self, stream: StreamId) -> Result<PortPlan, OpenError> {
+        let opened = self.shared.lock().reopen(stream, Instant::now())?;
+        self.shared.wake.notify_one();
+        self.plan(opened.await.unwrap_or(Err(OpenError::Stopped)))
+    }
+
+    fn plan(&self, entrance: Result<Entrance, OpenError>) -> Result<PortPlan, OpenError> {
         let plan = match entrance? {
             Entrance::Shared => self.plans.first(),
             Entrance::Own(index) => self.plans.get(1 + usize::from(index)),
@@ -218,6 +254,11 @@ impl IngestHandle {
     pub fn request_keyframe(&self, stream: StreamId) {
         self.shared.lock().request_keyframe(stream, Instant::now());
         self.shared.wake.notify_one();
+    }
+
+    /// The camera has restarted, as far as it said: that it fell silent says nothing about its feedback.
+    pub fn camera_restarted(&self, stream: StreamId) {
+        self.shared.lock().camera_restarted(stream);
     }
 
     /// The control plane learned the camera's address.

@@ -59,6 +59,8 @@ pub(super) struct Intake {
     pool: PortPool,
     /// Opens that wait until their stream can be told from the others, in order.
     opening: VecDeque<Opening>,
+    /// Streams that nothing is expected for at present.
+    parked: HashMap<StreamId, Expect>,
     next_admission: Option<Instant>,
     timers: Timers<StreamId>,
     drops: Arc<DropCounters>,
@@ -78,6 +80,7 @@ impl Intake {
             streams: HashMap::new(),
             pool: PortPool::new(pool),
             opening: VecDeque::new(),
+            parked: HashMap::new(),
             next_admission: None,
             timers: Timers::default(),
             drops: Arc::default(),
@@ -96,9 +99,8 @@ impl Intake {
         self.refusals.list(now, wall)
     }
 
-    fn begin(&mut self, open: OpenStream, entrance: Entrance, now: Instant) {
+    fn begin(&mut self, open: OpenStream, expect: Expect, now: Instant) {
         let settings = FeedbackSettings { ssrc: self.ssrc, cname: CNAME.to_owned(), bitrate_range: open.bitrate_range };
-        let expect = expectation(&open, entrance);
         let stream = Stream::new(settings, self.feedback_enabled, open.sink, now);
         self.latch.open(open.stream, expect, now);
         self.streams.insert(open.stream, stream);
@@ -117,14 +119,24 @@ impl Intake {
             self.pool.release(index, now);
         }
         self.latch.close(stream, now);
+        self.parked.remove(&stream);
         self.streams.remove(&stream);
         self.timers.set(stream, None);
     }
 
     pub(super) fn expect(&mut self, stream: StreamId, ip: IpAddr, now: Instant) {
         self.latch.expect(stream, ip, now);
+        if let Some(parked) = self.parked.get_mut(&stream) {
+            parked.announced = Some(ip);
+        }
         for opening in self.opening.iter_mut().filter(|opening| opening.id() == stream) {
             opening.expect(ip);
+        }
+    }
+
+    pub(super) fn camera_restarted(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.interrupted();
         }
     }
 
@@ -232,6 +244,7 @@ impl Intake {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.handle_timeout(now);
                 self.after(id, now);
+                self.settle_dispute(id, now);
             }
         }
         if self.next_admission.is_some_and(|at| at <= now) {
@@ -250,7 +263,8 @@ impl Intake {
 
     /// Figures of a stream; `wall` is the system time at `now`.
     pub(super) fn stats(&mut self, id: StreamId, now: Instant, wall: SystemTime) -> Option<IngestStats> {
-        let figures = self.streams.get_mut(&id)?.figures(now);
+        let stream = self.streams.get_mut(&id)?;
+        let (figures, refused) = (stream.figures(now), stream.refused);
         let wall_time = |at: Instant| wall.checked_sub(now.saturating_duration_since(at));
         Some(IngestStats {
             video: figures.video,
@@ -269,6 +283,7 @@ impl Intake {
             profile_level_id: figures.profile_level_id,
             codec: figures.codec,
             reordering: figures.reordering,
+            ambiguous_packets: refused + self.latch.disputed(id),
         })
     }
 
@@ -312,3 +327,5 @@ fn expectation(open: &OpenStream, entrance: Entrance) -> Expect {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

@@ -44,6 +44,10 @@ pub(super) struct Stream {
     last_keyframe: Option<Instant>,
     warning: Option<FeedbackWarning>,
     outputs: VecDeque<StreamOutput>,
+    /// Packets that may have been its camera's and were refused, before it was parked.
+    pub(super) refused: u64,
+    /// When it was asked to make room for others.
+    pub(super) asked_to_yield: Option<Instant>,
     /// Scratch.
     frames: Vec<Frame>,
 }
@@ -96,6 +100,8 @@ impl Stream {
             last_keyframe: None,
             warning: None,
             outputs: VecDeque::new(),
+            refused: 0,
+            asked_to_yield: None,
             frames: Vec::new(),
         }
     }
@@ -130,6 +136,7 @@ impl Stream {
         self.last_packet = Some(now);
         if kind == MediaKind::Video {
             self.last_video = Some(now);
+            self.refused = 0;
         }
         if (kind == MediaKind::Video || self.last_video.is_none()) && std::mem::take(&mut self.stalled) {
             self.outputs.push_back(StreamOutput::Resumed);
@@ -177,6 +184,11 @@ impl Stream {
 
     pub(super) fn request_keyframe(&mut self, now: Instant) {
         self.feedback.request_keyframe(now);
+    }
+
+    /// The camera has restarted, or was told to stop.
+    pub(super) fn interrupted(&mut self) {
+        self.feedback.interrupted();
     }
 
     /// The last feedback did not leave.

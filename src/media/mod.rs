@@ -11,6 +11,7 @@ pub mod framer;
 pub mod h264;
 pub mod id;
 pub mod latch;
+pub mod mp4;
 pub mod numbering;
 pub mod packetize;
 pub mod parameters;

@@ -57,13 +57,13 @@ async fn accept(
         Err(rejection) => {
             signaling.counters.count(Count::NotWebSocket);
             let text = format!("This port speaks WebSocket: {}", rejection.body_text());
-            return refuse(StatusCode::UPGRADE_REQUIRED, &text);
+            return refuse(StatusCode::UPGRADE_REQUIRED, "upgrade_required", &text);
         }
     };
     let origin = request.headers().get(header::ORIGIN);
     if origin.is_some_and(|o| !o.to_str().is_ok_and(|text| signaling.settings.allowed_origins.allows(text))) {
         signaling.counters.count(Count::ForeignOrigin);
-        return refuse(StatusCode::FORBIDDEN, "This origin may not connect");
+        return refuse(StatusCode::FORBIDDEN, "foreign_origin", "This origin may not connect");
     }
     let Signaling { control, counters, shutdown, .. } = signaling;
     upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async move |socket| {
@@ -72,6 +72,6 @@ async fn accept(
     })
 }
 
-fn refuse(status: StatusCode, text: &str) -> Response {
-    (status, Json(json!({ "error": text }))).into_response()
+fn refuse(status: StatusCode, code: &str, text: &str) -> Response {
+    (status, Json(json!({ "error": text, "code": code }))).into_response()
 }

@@ -316,7 +316,7 @@ async fn a_request_that_is_no_handshake_is_answered_in_json() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
-    assert!(answer.contains("application/json") && answer.contains(r#"{"error":"#), "{answer}");
+    assert!(answer.contains("application/json") && answer.contains(r#""error":"#), "{answer}");
     assert_eq!(site.counters.snapshot().not_websocket, 1);
 }
 

@@ -72,6 +72,7 @@ impl Storm {
         let dark: Vec<_> = join_all(cameras.iter().map(|camera| dark(&site, camera))).await;
         let dark: Vec<_> = dark.into_iter().flatten().collect();
         let settled = calm.elapsed();
+        eprintln!("{} do not flow after {settled:.1?}: {dark:#?}", dark.len());
         let (mut packets, mut marked, mut pictures, mut sounds, mut missing) = (0, 0, 0, 0, 0);
         for camera in &cameras {
             camera.was_alone();
@@ -168,7 +169,6 @@ fn number<T: FromStr>(name: &str, default: T) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: a camera that did not hear `stop` and sends on from a new address is refused as ambiguous"]
 async fn forty_cameras_to_which_everything_happens_are_never_taken_for_each_other_and_all_flow_at_the_end() {
     let pause = Duration::from_millis(200);
     Storm { cameras: 40, duration: Duration::from_secs(15), pause, seed: 7, crowding: 20 }.rage().await;

@@ -157,7 +157,8 @@ impl Camera {
     /// Nobody else was seen or heard.
     pub(crate) fn was_alone(&self) {
         let tally = self.tally();
-        assert_eq!(tally.foreign, [], "{} showed others", self.id);
+        let (many, first) = (tally.foreign.len(), tally.foreign.iter().take(3).collect::<Vec<_>>());
+        assert_eq!(many, 0, "{} showed others, first {first:?}", self.id);
         assert_eq!(tally.undecryptable, 0, "{}", self.id);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use honeycast::base::{CameraId, Shutdown, StreamId, ViewerId};
 use honeycast::control::media_io::{Egress, Ingest};
 use honeycast::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, StartOptions, Timing};
-use honeycast::egress::{AddViewer, CloseReason, ViewerAnswer, ViewerError, ViewerStats};
+use honeycast::egress::{AddViewer, CloseReason, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
 use honeycast::ingest::{DropReason, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use honeycast::media::{Frame, FrameSink};
 use honeycast::mqtt::{CameraLinkCounters, Link, LinkStatus, TopicSettings, Topics, camera_link};
@@ -33,11 +33,18 @@ impl Ingest for NoMedia {
         Ok(PortPlan { video_rtp: 5006, rtcp: 5007, audio_rtp: 5008 })
     }
     fn close(&self, _: StreamId) {}
+    fn park(&self, _: StreamId) -> bool {
+        false
+    }
+    async fn reopen(&self, _: StreamId) -> Result<PortPlan, OpenError> {
+        Err(OpenError::NotParked)
+    }
     fn request_keyframe(&self, _: StreamId) {}
     fn expect_source(&self, _: StreamId, _: IpAddr) {}
     fn stats(&self, _: StreamId) -> Option<IngestStats> {
         None
     }
+    fn camera_restarted(&self, _: StreamId) {}
     fn set_viewer_limit(&self, _: StreamId, _: Option<u64>) {}
     fn dropped(&self) -> Vec<(DropReason, u64)> {
         Vec::new()
@@ -56,6 +63,9 @@ impl Egress for NoMedia {
         Err(ViewerError::Unavailable)
     }
     fn remove_viewer(&self, _: ViewerId, _: CloseReason) {}
+    fn tap(&self, _: StreamId) -> FrameTap {
+        FrameTap::of(Vec::new())
+    }
     fn viewer_stats(&self, _: ViewerId) -> Option<ViewerStats> {
         None
     }

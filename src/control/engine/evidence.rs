@@ -1,14 +1,14 @@
 //! What is known of a stream that has no picture, gathered for [`why_no_picture`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Engine;
 use super::streams::Stream;
 use crate::base::CameraId;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::{Evidence, PictureStatus, why_no_picture, why_no_stream};
+use crate::control::picture::{Evidence, PictureStatus, Stranger, why_no_picture, why_no_stream};
 use crate::control::session::Media;
 use crate::control::settings::BrokerStatus;
 use crate::ingest::{DropReason, IngestStats, RefusedSource};
@@ -25,12 +25,13 @@ pub(super) struct Strangers {
 
 impl Strangers {
     /// A source that may be the camera of `stream`: it comes nearest to that stream, or the camera names its address.
-    fn of(&self, stream: &Stream) -> Option<(SocketAddr, DropReason)> {
+    fn of(&self, stream: &Stream) -> Option<Stranger> {
         let may_be = |refused: &&RefusedSource| {
             let named = || self.owners.get(&refused.source.ip()).is_some_and(|owners| owners.contains(&stream.camera));
             refused.nearest.map_or_else(named, |nearest| nearest == stream.id)
         };
-        self.recent.iter().find(may_be).map(|refused| (refused.source, refused.reason))
+        let RefusedSource { source, reason, packets, .. } = *self.recent.iter().find(may_be)?;
+        Some(Stranger { source, reason, packets })
     }
 }
 
@@ -38,7 +39,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn strangers(&self) -> Strangers {
         let now = SystemTime::now();
         let counts = |refused: &RefusedSource| {
-            matches!(refused.reason, DropReason::Unexpected | DropReason::Ambiguous | DropReason::SlotTaken)
+            use DropReason::{Ambiguous, Earlier, SlotTaken, Unexpected};
+            matches!(refused.reason, Unexpected | Ambiguous | Earlier | SlotTaken)
                 // A clock that was set back makes it no older.
                 && now.duration_since(refused.last_seen).is_ok_and(|age| age <= RECENT)
         };
@@ -74,6 +76,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 Media::Stalled(since) => now.saturating_duration_since(since),
             },
             last_run: session.watchdog().last_run(),
+            starved_runs: session.watchdog().starved_runs(),
+            parked: session.watchdog().is_parked(),
             plays: session.plays(),
             online: self.registry.get(stream.camera).and_then(|facts| facts.online),
             broker_down: match &*broker {

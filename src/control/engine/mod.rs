@@ -126,7 +126,7 @@ struct Engine<I, E> {
     observer: Observer,
     /// When the broker could be reached again after an outage.
     broker_returned: Option<Instant>,
-    /// Bounded by streams (two each) and viewers (two each).
+    /// Bounded by streams (three each) and viewers (two each).
     jobs: JoinSet<Done>,
     media_up: bool,
     stopping: bool,
@@ -137,6 +137,10 @@ struct Engine<I, E> {
 /// The result of a job.
 enum Done {
     Opened {
+        stream: StreamId,
+        result: Result<PortPlan, String>,
+    },
+    Reopened {
         stream: StreamId,
         result: Result<PortPlan, String>,
     },
@@ -226,6 +230,11 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Sources { reply } => drop(reply.send(self.sources())),
             Request::Health { reply } => drop(reply.send(self.health())),
             Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
+            Request::Frames { camera, counts, reply } => drop(reply.send(self.open_frames(camera, counts))),
+            Request::Keyframe { stream, reply } => {
+                self.ingest.request_keyframe(stream);
+                let _ = reply.send(());
+            }
             Request::RemoveViewer { viewer, reply } => {
                 let _ = reply.send(self.remove_viewer(viewer));
             }
@@ -240,6 +249,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Opened { stream, result } => self.on_opened(stream, result),
+            Done::Reopened { stream, result } => self.on_reopened(stream, result),
             Done::Published { stream, command, result } => {
                 let input = match command {
                     Command::Play => Input::PlayDone(result),
@@ -277,6 +287,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     None => tracing::info!(%camera, %stream, "feedback is in order again"),
                 }
             }
+            IngestEvent::ShouldYield { stream } => self.input(stream, Input::ShouldYield),
             IngestEvent::MediaResumed { stream } => {
                 if let Some(camera) = self.cameras_of.get(&stream) {
                     tracing::info!(%camera, %stream, "media arrives again");
@@ -315,6 +326,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             tracing::debug!(%camera, %stream, "camera has connected to the broker again and still sends");
         } else if change.connected {
             tracing::info!(%camera, %stream, "camera has connected to the broker; sending play again");
+            self.ingest.camera_restarted(stream);
             self.input(stream, Input::CameraConnected);
         }
     }

@@ -49,7 +49,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             session_id: stream.session_id(),
             stream_id: stream.id,
             state: session.state(),
-            error: session.error().map(str::to_owned),
+            error: stream.error().map(str::to_owned),
             started_at: stream.started_at,
             stopped_at: stream.ended_at,
             duration: end.saturating_duration_since(session.started()),
@@ -112,6 +112,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let session = &stream.session;
         MediaInfo {
             state: match session.media() {
+                _ if matches!(session.state(), State::Stopping | State::Stopped) => MediaState::Stopped,
                 Media::Waiting => MediaState::Waiting,
                 Media::Flowing if stream.is_open() => MediaState::Flowing,
                 Media::Flowing | Media::Stalled(_) => MediaState::Stalled,

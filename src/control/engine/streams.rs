@@ -13,7 +13,7 @@ use crate::control::camera::{CameraCommand, CommandKind};
 use crate::control::handle::{Reply, StartError, StartOptions, Started, StopError, Unavailable};
 use crate::control::info::StreamInfo;
 use crate::control::media_io::{Egress, Ingest};
-use crate::control::picture::PictureStatus;
+use crate::control::picture::{PictureCode, PictureStatus};
 use crate::control::play::{Envelope, PlaySdp, random_cname};
 use crate::control::session::{Action, Command, EndCause, Input, Session, State};
 use crate::control::settings::BrokerStatus;
@@ -69,6 +69,12 @@ impl Stream {
     /// Whether ingest and egress know it.
     pub(super) fn is_open(&self) -> bool {
         !self.released
+    }
+
+    /// Why it failed: what is known of the camera says more than the session, to which refused packets are none.
+    pub(super) fn error(&self) -> Option<&str> {
+        let refused = self.last_picture.as_ref().filter(|picture| picture.code == PictureCode::UnexpectedAddress);
+        self.session.error().map(|error| refused.map_or(error, |picture| &picture.text))
     }
 
     pub(super) fn session_id(&self) -> SessionId {
@@ -259,10 +265,38 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 Action::Publish(command) => self.publish(camera, command),
                 Action::Started => self.on_started(camera),
                 Action::StartFailed(reason) => self.on_start_failed(camera, &reason),
+                Action::Park => self.park(camera),
+                Action::Reopen => self.reopen(camera),
                 Action::Release(cause) => self.release(camera, &cause),
                 Action::Ended => self.on_ended(camera),
             }
         }
+    }
+
+    fn park(&mut self, camera: CameraId) {
+        let Some(stream) = self.streams.get(&camera) else { return };
+        let id = stream.id;
+        if self.ingest.park(id) {
+            tracing::info!(%camera, stream = %id, "cannot be told from other cameras; it stops until its turn comes");
+            self.input(id, Input::Parked);
+        }
+    }
+
+    fn reopen(&mut self, camera: CameraId) {
+        let Some(stream) = self.streams.get(&camera) else { return };
+        let (id, ingest) = (stream.id, self.ingest.clone());
+        // Ends with the stream at the latest.
+        self.jobs.spawn(async move {
+            let result = ingest.reopen(id).await.map_err(|error| error.to_string());
+            Done::Reopened { stream: id, result }
+        });
+    }
+
+    pub(super) fn on_reopened(&mut self, stream: StreamId, result: Result<PortPlan, String>) {
+        if let (Some(stream), Ok(ports)) = (self.camera_stream(stream), &result) {
+            stream.ports = Some(*ports);
+        }
+        self.input(stream, Input::Reopened(result));
     }
 
     /// Queues a message in this very call, so that play, keepalive and stop keep their order.
@@ -343,7 +377,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let (Some(stream), Some(info)) = (self.streams.get_mut(&camera), info) else { return };
         self.cameras_of.remove(&stream.id);
         let state = stream.session.state();
-        let error = stream.session.error();
+        let error = stream.error();
         tracing::info!(%camera, stream = %stream.id, ?state, error, "stream has ended");
         for reply in std::mem::take(&mut stream.stop_waiters) {
             drop(reply.send(Ok(info.clone())));

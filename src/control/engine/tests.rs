@@ -156,6 +156,7 @@ async fn stop_answers_with_the_final_state_and_closes_viewers_with_the_reason() 
     let mut viewer = viewer(&rig, stream).await;
     let info = rig.control.stop_stream(camera()).await.unwrap();
     assert_eq!((info.state, info.stream_id, info.viewer_count), (State::Stopped, stream, 0));
+    assert_eq!(info.media.state, MediaState::Stopped);
     assert!(info.stopped_at.is_some());
     assert_eq!(viewer.closed().await, CloseReason::StreamStopped);
     assert_eq!(viewer.closed().await, CloseReason::StreamStopped, "may be asked again");

@@ -7,9 +7,11 @@ use tokio::sync::oneshot;
 use super::{AddViewerResult, Done, Engine};
 use crate::base::{CameraId, StreamId, ViewerId};
 use crate::control::handle::{AddViewerError, NewViewer, Reply, Unavailable, ViewerHandle};
+use crate::control::live::LiveFrames;
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Input, State};
 use crate::egress::{AddViewer, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
+use crate::media::Codec;
 
 /// An answer is a matter of milliseconds; this is for an egress that hangs.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -56,6 +58,17 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 
     fn admit(&self, camera: CameraId, asked: &str, replaces: Option<ViewerId>) -> Result<StreamId, AddViewerError> {
+        let stream = self.running_stream(camera)?;
+        if !self.settings.start_on_demand && asked.parse() != Ok(stream) {
+            let asked = asked.chars().take(ECHO_LIMIT).collect();
+            return Err(AddViewerError::OtherStream { camera, asked });
+        }
+        let freed = replaces.and_then(|viewer| self.viewers.get(&viewer)).filter(|viewer| viewer.stream == stream);
+        self.has_room(stream, usize::from(freed.is_some()))?;
+        Ok(stream)
+    }
+
+    fn running_stream(&self, camera: CameraId) -> Result<StreamId, AddViewerError> {
         if self.stopping {
             return Err(Unavailable::Stopped.into());
         }
@@ -63,16 +76,47 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             .streams
             .get(&camera)
             .filter(|stream| stream.is_open() && matches!(stream.session.state(), State::Starting | State::Active));
-        let stream = running.ok_or(AddViewerError::NoStream(camera))?;
-        if !self.settings.start_on_demand && asked.parse() != Ok(stream.id) {
-            let asked = asked.chars().take(ECHO_LIMIT).collect();
-            return Err(AddViewerError::OtherStream { camera, asked });
+        running.map(|stream| stream.id).ok_or(AddViewerError::NoStream(camera))
+    }
+
+    fn has_room(&self, stream: StreamId, freed: usize) -> Result<(), AddViewerError> {
+        let most = self.settings.max_viewers;
+        if self.viewers_of(stream) - freed < most { Ok(()) } else { Err(AddViewerError::TooMany(most)) }
+    }
+
+    /// Lets somebody have the frames themselves, who counts as a viewer or only looks.
+    pub(super) fn open_frames(&mut self, camera: CameraId, counts: bool) -> Result<LiveFrames, AddViewerError> {
+        let stream = self.running_stream(camera)?;
+        let mut live = LiveFrames {
+            viewer_id: None,
+            stream_id: stream,
+            with_opus: self.ingest.stats(stream).is_some_and(|stats| stats.audio.codec == Some(Codec::Opus)),
+            frames: self.egress.tap(stream),
+            _guard: None,
+        };
+        if counts {
+            self.has_room(stream, 0)?;
+            let viewer = ViewerId::random();
+            let entry =
+                Viewer { camera, stream, created: SystemTime::now(), accepted: true, connected: true, closed: None };
+            self.viewers.insert(viewer, entry);
+            self.count_viewers(stream);
+            tracing::info!(%camera, %stream, %viewer, "viewer without WebRTC accepted");
+            (live.viewer_id, live._guard) = (Some(viewer), Some(self.guard(viewer)));
+            self.ingest.request_keyframe(stream);
         }
-        let freed = replaces.and_then(|viewer| self.viewers.get(&viewer)).filter(|viewer| viewer.stream == stream.id);
-        if self.viewers_of(stream.id) - usize::from(freed.is_some()) >= self.settings.max_viewers {
-            return Err(AddViewerError::TooMany(self.settings.max_viewers));
-        }
-        Ok(stream.id)
+        Ok(live)
+    }
+
+    /// What an edge holds of a viewer: dropping it ends the viewer.
+    fn guard(&mut self, viewer: ViewerId) -> oneshot::Sender<()> {
+        let (guard, dropped) = oneshot::channel::<()>();
+        self.jobs.spawn(async move {
+            // Nothing is ever sent: the error is the message.
+            let _ = dropped.await;
+            Done::ViewerDropped { viewer }
+        });
+        guard
     }
 
     pub(super) fn on_answered(
@@ -101,17 +145,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
         let Some(entry) = self.viewers.get_mut(&viewer) else { return };
         let (closed, closed_rx) = oneshot::channel();
-        let (guard, dropped) = oneshot::channel::<()>();
         entry.accepted = true;
         entry.closed = Some(closed);
         let (camera, stream_id) = (entry.camera, entry.stream);
         self.observer.touch(camera);
         tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
-        self.jobs.spawn(async move {
-            // Nothing is ever sent: the error is the message.
-            let _ = dropped.await;
-            Done::ViewerDropped { viewer }
-        });
+        let guard = self.guard(viewer);
         let ViewerAnswer { sdp: answer, candidates } = answer;
         let handle = ViewerHandle {
             viewer_id: viewer,

@@ -239,7 +239,19 @@ async fn the_reason_follows_a_stream_from_play_to_picture() {
     }
     tokio::time::sleep(seconds(33)).await;
     rig.stall(stream).await;
+    assert_eq!(rig.why().await.code, PictureCode::Stalled, "once is chance");
+    rig.ingest(IngestEvent::MediaResumed { stream }).await;
+    tokio::time::sleep(seconds(33)).await;
+    rig.stall(stream).await;
     assert_eq!(rig.why().await.code, PictureCode::FeedbackNotAccepted);
+    rig.ingest(IngestEvent::MediaResumed { stream }).await;
+    tokio::time::sleep(seconds(30)).await;
+    rig.says(true, false).await;
+    assert!(rig.world.calls().contains(&Call::CameraRestarted(stream)));
+    tokio::time::sleep(seconds(3)).await;
+    rig.stall(stream).await;
+    rig.says(true, false).await;
+    assert_eq!(rig.why().await.code, PictureCode::Stalled, "it has rebooted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,5 +290,41 @@ async fn refused_packets_explain_only_the_streams_that_they_could_belong_to() {
     rig.world.refused.lock().unwrap().clear();
     let info = rig.info().await;
     assert_eq!((info.state, info.picture.code), (State::Error, PictureCode::UnexpectedAddress));
-    assert!(info.picture.text.starts_with("camera never answered play"), "{}", info.picture.text);
+    assert!(info.picture.text.starts_with("no packet was known to be this camera's"), "{}", info.picture.text);
+    assert_eq!(info.error, Some(info.picture.text));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_makes_room_is_parked_before_its_camera_hears_stop_and_its_viewers_stay() {
+    let rig = impatient(300);
+    let stream = rig.streaming().await;
+    let viewer = rig.add_viewer(stream).await.unwrap();
+    rig.stall(stream).await;
+    rig.ingest(IngestEvent::ShouldYield { stream }).await;
+    assert_eq!(rig.world.calls().iter().filter(|call| **call == Call::Park(stream)).count(), 0, "play is too fresh");
+    tokio::time::sleep(seconds(4)).await;
+    rig.ingest(IngestEvent::ShouldYield { stream }).await;
+    until("stop", async || rig.world.count(CommandKind::Stop) == 1).await;
+    let why = rig.why().await;
+    assert_eq!(why.code, PictureCode::UnexpectedAddress);
+    assert!(why.text.contains("one by one"), "{}", why.text);
+    tokio::time::sleep(seconds(12)).await;
+    until("play again", async || rig.world.count(CommandKind::Play) == 2).await;
+    let calls = rig.world.calls();
+    let order: Vec<_> = calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::Park(of) if *of == stream => Some("park"),
+            Call::Reopen(of) if *of == stream => Some("reopen"),
+            Call::Publish(_, CommandKind::Stop, _) => Some("stop"),
+            Call::Publish(_, CommandKind::Play, payload) if payload["streamId"] == stream.to_string() => Some("play"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["play", "park", "stop", "reopen", "play"]);
+    let source = "10.0.0.5:40000".parse().unwrap();
+    rig.ingest(IngestEvent::MediaStarted { stream, source }).await;
+    let info = rig.info().await;
+    assert_eq!((info.state, info.media.state), (State::Active, MediaState::Flowing));
+    assert_eq!(rig.control.viewers(Some(camera())).await.unwrap()[0].viewer_id, viewer.viewer_id);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::clue::{Clock, Clue};
 use super::strangers::{Past, Stranger};
 use super::{
-    AUDIO_GRACE, Arrival, CONFIRM, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key, MEMORY, PIN_LIFE,
-    RELATCH_SILENCE, RTCP_SILENCE, Slot, Unlatched,
+    AUDIO_GRACE, Arrival, CONFIRM, DISPUTE_GAP, Dispute, EXPECTED_SILENCE, Entrance, Expect, HINT_PATIENCE, Key,
+    MEMORY, PIN_LIFE, RELATCH_SILENCE, RETURN_TURN, RTCP_SILENCE, STARVED, Slot, TURN, Unlatched,
 };
 use crate::base::CameraId;
 use crate::media::Codec;
@@ -27,6 +27,10 @@ pub(super) struct Expectation {
     video_since: Option<Instant>,
     /// The IP of a source that was given up after a long silence.
     former_ip: Option<IpAddr>,
+    dispute: Option<Dispute>,
+    disputed_packets: u64,
+    /// Sound that may be its own was refused.
+    disputed_sound: bool,
 }
 
 /// The source of a slot.
@@ -45,6 +49,8 @@ pub(super) enum Standing {
     Near,
     /// It may claim it, because nothing is known that speaks against it.
     Far,
+    /// It may claim it if nobody else could: sound that comes long after the picture.
+    Late,
     /// It may claim it if nobody else could: its camera was announced elsewhere and has not been heard there,
     /// as is the case behind a NAT that the camera does not know of.
     Distant,
@@ -89,6 +95,9 @@ impl Expectation {
             slots: [None; 3],
             video_since: None,
             former_ip: None,
+            dispute: None,
+            disputed_packets: 0,
+            disputed_sound: false,
         }
     }
 
@@ -103,12 +112,66 @@ impl Expectation {
         self.slots[slot as usize]
     }
 
+    /// Its media clocks, each with its possible rates in Hz.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = (&'static [u32], Clock)> {
+        SLOTS.into_iter().filter_map(|slot| Some((clock_rates(slot), self.holder(slot)?.clock?)))
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         self.slots.iter().flatten().map(|holder| (self.entrance, holder.source))
     }
 
-    pub(super) fn has_latched_video(&self) -> bool {
-        self.video_since.is_some()
+    /// Whether its video was heard a moment ago.
+    pub(super) fn shows(&self, now: Instant) -> bool {
+        self.holder(Slot::Video).is_some_and(|video| now < video.last + CONFIRM)
+    }
+
+    pub(super) fn has_live_video(&self, now: Instant) -> bool {
+        self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE)
+    }
+
+    /// A packet of video that may be this stream's was refused.
+    pub(super) fn disputed(&mut self, now: Instant) {
+        self.disputed_packets += 1;
+        match &mut self.dispute {
+            Some(dispute) if now < dispute.last + DISPUTE_GAP => {
+                dispute.last = now;
+                dispute.packets += 1;
+            }
+            dispute => *dispute = Some(Dispute { since: now, last: now, packets: 1 }),
+        }
+    }
+
+    /// The refusals that go on, while no video of its own is alive.
+    pub(super) fn dispute(&self, now: Instant) -> Option<Dispute> {
+        let lives = self.has_live_video(now);
+        self.dispute.filter(|dispute| !lives && now < dispute.last + DISPUTE_GAP)
+    }
+
+    /// The same for sound.
+    pub(super) fn sound_disputed(&mut self) {
+        self.disputed_sound = true;
+    }
+
+    pub(super) fn has_disputed_sound(&self) -> bool {
+        self.disputed_sound
+    }
+
+    pub(super) fn disputed_packets(&self) -> u64 {
+        self.disputed_packets
+    }
+
+    pub(super) fn to_expect(&self) -> Expect {
+        let announced = self.announced.map(|(ip, _)| ip);
+        Expect { camera: self.camera, announced, cname: self.cname.clone(), entrance: self.entrance }
+    }
+
+    /// Whether it had its time to show video and shows none.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        match self.holder(Slot::Video) {
+            Some(video) => video.last + RETURN_TURN <= now,
+            None => self.opened + TURN <= now,
+        }
     }
 
     pub(super) fn has_cname(&self, cname: &[u8]) -> bool {
@@ -133,8 +196,10 @@ impl Expectation {
             place => place.replace(Holder { source, last: now, pinned: now, clock }),
         };
         let mut dropped = [replaced, None];
+        self.disputed_sound &= arrival.slot != Slot::Audio;
         if arrival.slot == Slot::Video {
             self.video_since = Some(now);
+            (self.dispute, self.disputed_packets) = (None, 0);
             // After a reboot the old RTCP source is nobody. If it is alive it comes back with its next report.
             if replaced.is_some() {
                 dropped[1] = self.slots[Slot::Rtcp as usize].take_if(|rtcp| rtcp.source != source);
@@ -150,7 +215,7 @@ impl Expectation {
         let own = match stranger.past {
             Past::Of(camera) if camera != self.camera => return Standing::No(Some(Unlatched::OtherCamera)),
             Past::Of(_) => true,
-            Past::Unknown | Past::Doubtful => false,
+            Past::Unknown | Past::Suspect(_) | Past::Doubtful => false,
         };
         match self.relation(ip, now) {
             Relation::Foreign => Standing::No(None),
@@ -166,6 +231,12 @@ impl Expectation {
             // A camera's RTCP says nothing about itself: only a stream with media can own it.
             Relation::Open if slot == Slot::Rtcp => Standing::Rival { near: false, soon: false },
             Relation::Open => Standing::Far,
+            // It does not answer the play. Its own camera's, if that sends on, is known.
+            Relation::Same
+                if stranger.first < self.opened && !self.was_heard() && !own && !self.is_suspected(stranger) =>
+            {
+                Standing::No(Some(Unlatched::Earlier))
+            }
             Relation::Same if self.is_live(slot, ip, now) => self.ruled_out_by([slot], stranger, true, ip, now),
             Relation::Same => self.free_slot(slot, stranger, ip, now),
         }
@@ -176,7 +247,11 @@ impl Expectation {
         match (self.holder(slot), slot) {
             // It was there while the real source was alive: it is not its successor.
             (Some(holder), _) if stranger.first + CONFIRM <= holder.last => Standing::No(Some(Unlatched::SlotTaken)),
-            (Some(_) | None, Slot::Audio) if !self.audio_may_come(now) => Standing::No(None),
+            // Since when it is there tells: who waited for sound then may own it, though it had to be confirmed.
+            (_, Slot::Audio) if !self.audio_may_come(stranger.first, now) => match self.is_live(Slot::Video, ip, now) {
+                true => Standing::Late,
+                false => Standing::No(None),
+            },
             (None, Slot::Rtcp) if !self.has_live_media(ip, now) => Standing::Rival { near: true, soon: false },
             _ => Standing::Near,
         }
@@ -206,6 +281,26 @@ impl Expectation {
         self.slots.iter().flatten().any(|holder| holder.source == source && now < holder.last + PIN_LIFE)
     }
 
+    /// Whether its camera may be the stranger although it is known to be elsewhere: it was not heard there since, but
+    /// not long ago. One that was silent for longer has stopped, and tells where it is before it hears of `play`.
+    pub(super) fn may_have_moved(&self, stranger: &Stranger, now: Instant) -> bool {
+        let last = self.slots.iter().flatten().map(|holder| holder.last).max();
+        last.is_none_or(|last| last < stranger.first + CONFIRM && now < last + STARVED)
+    }
+
+    fn is_suspected(&self, stranger: &Stranger) -> bool {
+        stranger.past == Past::Suspect(self.camera)
+    }
+
+    /// Whether it ever had a source.
+    pub(super) fn was_heard(&self) -> bool {
+        self.slots.iter().any(Option::is_some)
+    }
+
+    pub(super) fn has_clock(&self, slot: Slot) -> bool {
+        self.holder(slot).is_some_and(|holder| holder.clock.is_some())
+    }
+
     /// Gives a source up.
     pub(super) fn let_go(&mut self, source: SocketAddr) {
         for slot in &mut self.slots {
@@ -222,10 +317,13 @@ impl Expectation {
         }
         // While its own source is alive, only that source can have become the stranger, and its clock goes on.
         if let Some((slot, clue, at)) = stranger.clock
-            && self.is_live(slot, source.ip(), now)
             && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
         {
-            return own.fits(clue, clock_rates(slot), at);
+            let fits = own.fits(clue, clock_rates(slot), at);
+            // Also where it is not known to be yet.
+            if fits || self.is_live(slot, source.ip(), now) {
+                return fits;
+            }
         }
         let cleared = |slot| {
             let arrival = Arrival { source, entrance, slot, clue: Clue::None };
@@ -265,13 +363,13 @@ impl Expectation {
     /// All media that it has are latched and alive, and no more are to come.
     fn is_settled(&self, now: Instant) -> bool {
         let live = |slot: Slot| self.holder(slot).is_some_and(|holder| now < holder.last + silence(slot));
-        live(Slot::Video) && (live(Slot::Audio) || !self.audio_may_come(now))
+        live(Slot::Video) && (live(Slot::Audio) || !self.audio_may_come(now, now))
     }
 
-    /// Whether a free audio slot still waits for a source.
-    fn audio_may_come(&self, now: Instant) -> bool {
-        let video_lives = self.holder(Slot::Video).is_some_and(|video| now < video.last + RELATCH_SILENCE);
-        let begins = self.video_since.is_none_or(|since| now < since + AUDIO_GRACE);
+    /// Whether a free audio slot still waits for a source that was `first` heard then.
+    fn audio_may_come(&self, first: Instant, now: Instant) -> bool {
+        let video_lives = self.has_live_video(now);
+        let begins = self.video_since.is_none_or(|since| first < since + AUDIO_GRACE);
         let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
         begins || returns
     }
@@ -339,7 +437,7 @@ fn silence(slot: Slot) -> Duration {
 }
 
 /// In Hz; a sender report does not tell which codec its sound has.
-fn clock_rates(slot: Slot) -> &'static [u32] {
+pub(super) fn clock_rates(slot: Slot) -> &'static [u32] {
     const AUDIO: &[u32] = &[Codec::Opus.clock_rate(), Codec::Pcmu.clock_rate()];
     const VIDEO: &[u32] = &[Codec::H264.clock_rate()];
     match slot {

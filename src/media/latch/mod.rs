@@ -21,6 +21,7 @@
 
 mod clue;
 mod expectation;
+mod field;
 mod strangers;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 pub use self::clue::{Clue, RtcpClue, RtpClue};
 use self::expectation::{Expectation, Standing};
+use self::field::{Field, Interest};
 use self::strangers::{Past, Stranger, Strangers};
 use super::frame::MediaKind;
 use crate::base::CameraId;
@@ -58,10 +60,14 @@ pub const HINT_PATIENCE: Duration = Duration::from_secs(1);
 pub const MEMORY: Duration = Duration::from_secs(10);
 /// A stream that was closed unlatched stays a rival for this long: its camera may answer the play late.
 pub const AFTERLIFE: Duration = Duration::from_secs(5);
+/// A camera without feedback sends no longer than this (contract §1: 30 s).
+pub const STARVED: Duration = Duration::from_secs(35);
 /// A pinned source that was silent for longer has to be claimed again. NATs keep a mapping for 30 s at least.
 pub const PIN_LIFE: Duration = Duration::from_secs(20);
 /// Sources remembered that belong to nobody; the one that was silent for long makes room.
 pub const MAX_STRANGERS: usize = 2_048;
+/// Refusals of packets that may be a stream's are one dispute unless there is a pause of this length.
+pub const DISPUTE_GAP: Duration = Duration::from_secs(1);
 /// RTCP that was silent for this long is not the only destination of feedback any more.
 const RTCP_FRESH: Duration = Duration::from_secs(8);
 
@@ -137,6 +143,22 @@ pub enum Unlatched {
     OtherCamera,
 }
 
+/// Packets of video are refused that may be a stream's, while it has none: they may be another's as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dispute {
+    /// Since when, without a pause of [`DISPUTE_GAP`].
+    pub since: Instant,
+    /// When the last one was refused.
+    pub last: Instant,
+    /// How many were, in that time.
+    pub packets: u64,
+}
+
+/// A stream that was opened and shows no video for so long makes room for others that cannot be told from it.
+pub const TURN: Duration = Duration::from_secs(3);
+/// The same for one that has shown video: cameras need a while to boot.
+pub const RETURN_TURN: Duration = Duration::from_secs(10);
+
 /// Why a packet belongs to nobody, and the stream that it comes nearest to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal<K> {
@@ -200,9 +222,13 @@ impl<K: Copy + Eq + Hash> Latch<K> {
                 self.strangers.remember(key, Past::Of(expectation.camera), now);
             }
         }
+        for (rates, clock) in expectation.clocks() {
+            self.strangers.remember_clock(expectation.camera, expectation.entrance, rates, clock, now);
+        }
         // Whoever might have been its camera, and never was proven another, must not become another's now.
-        self.strangers.doubt(|key, stranger| expectation.could_be(key, stranger, now), now);
-        if !expectation.has_latched_video() {
+        self.strangers.doubt(expectation.camera, |key, stranger| expectation.could_be(key, stranger, now), now);
+        // One that was not heard a moment ago may be on its way to another address, where it misses its stop.
+        if !expectation.shows(now) {
             self.ghosts.retain(|(_, until)| *until > now);
             self.ghosts.push((expectation, now + AFTERLIFE));
         }
@@ -219,7 +245,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             Some(owner) => (owner, false),
             None => {
                 let stranger = self.strangers.note(key, arrival, now);
-                (self.claimant(arrival, &stranger, now)?, stranger.packets > 1)
+                (self.claim(arrival, &stranger, now)?, stranger.packets > 1)
             }
         };
         let refused = |why| Refusal { why, nearest: Some(stream) };
@@ -281,6 +307,35 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         self.streams.values().chain(ghosts).find(|other| other.conflicts_with(expect, now)).map(|other| other.camera)
     }
 
+    /// Packets that may be this stream's are being refused because they may be another's, or older than its
+    /// `play`; `None` while it has live video.
+    pub fn dispute(&self, stream: K, now: Instant) -> Option<Dispute> {
+        self.streams.get(&stream)?.dispute(now)
+    }
+
+    /// Whether a stream's video is alive.
+    pub fn shows_video(&self, stream: K, now: Instant) -> bool {
+        self.streams.get(&stream).is_some_and(|expectation| expectation.has_live_video(now))
+    }
+
+    /// Packets of video refused in disputes since the stream was opened, or since its last video.
+    pub fn disputed(&self, stream: K) -> u64 {
+        self.streams.get(&stream).map_or(0, Expectation::disputed_packets)
+    }
+
+    /// Ends a stream for the time being; [`Latch::open`] with what this gives goes on with it.
+    pub fn park(&mut self, stream: K, now: Instant) -> Option<Expect> {
+        let expect = self.streams.get(&stream)?.to_expect();
+        self.close(stream, now);
+        Some(expect)
+    }
+
+    /// The streams that keep the expected one from being told from them, although they had their time to show video.
+    pub fn blockers(&self, expect: &Expect, now: Instant) -> Vec<K> {
+        let blocks = |other: &Expectation| other.is_overdue(now) && other.conflicts_with(expect, now);
+        self.streams.iter().filter(|(_, other)| blocks(other)).map(|(stream, _)| *stream).collect()
+    }
+
     /// Sources remembered that belong to nobody.
     pub fn strangers(&self) -> usize {
         self.strangers.len()
@@ -299,18 +354,57 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         None
     }
 
-    /// The one stream that may claim an unpinned source's packet.
-    fn claimant(&self, arrival: &Arrival<'_>, stranger: &Stranger, now: Instant) -> Result<K, Refusal<K>> {
-        let mut field = Field { doubtful: stranger.past == Past::Doubtful, ..Field::default() };
+    /// The one stream that may claim an unpinned source's packet. Remembers who else may be its owner.
+    fn claim(&mut self, arrival: &Arrival<'_>, stranger: &Stranger, now: Instant) -> Result<K, Refusal<K>> {
+        let mut interest = Interest::default();
+        let result = self.claimant(arrival, stranger, &mut interest, now);
+        for camera in interest.ghosts {
+            // A late answer to a stream that has ended may last for longer than its ghost.
+            self.strangers.suspect((arrival.entrance, arrival.source), camera);
+        }
+        if let Err(Refusal { why: Unlatched::Ambiguous | Unlatched::Earlier, .. }) = result {
+            for stream in if interest.streams.is_empty() { interest.distant } else { interest.streams } {
+                let Some(expectation) = self.streams.get_mut(&stream) else { continue };
+                match arrival.slot {
+                    Slot::Video => expectation.disputed(now),
+                    Slot::Audio => expectation.sound_disputed(),
+                    Slot::Rtcp => {}
+                }
+            }
+        }
+        result
+    }
+
+    fn claimant(
+        &self,
+        arrival: &Arrival<'_>,
+        stranger: &Stranger,
+        interest: &mut Interest<K>,
+        now: Instant,
+    ) -> Result<K, Refusal<K>> {
+        let mut field = Field::default();
+        field.past = stranger.past;
         for (stream, expectation) in self.streams.iter().filter(|(_, e)| e.entrance == arrival.entrance) {
-            field.add(Some(*stream), expectation, expectation.standing(arrival, stranger, now));
+            let standing = expectation.standing(arrival, stranger, now);
+            match standing {
+                Standing::No(None | Some(Unlatched::OtherCamera | Unlatched::SlotTaken)) => {}
+                Standing::Distant => interest.distant.push(*stream),
+                _ => interest.streams.push(*stream),
+            }
+            if matches!(standing, Standing::No(_)) && expectation.may_have_moved(stranger, now) {
+                field.unheard.push(expectation);
+            }
+            field.add(Some(*stream), expectation, standing);
         }
         for (ghost, _) in self.ghosts.iter().filter(|(e, until)| e.entrance == arrival.entrance && *until > now) {
             let standing = match ghost.standing(arrival, stranger, now) {
-                Standing::Near => Standing::Rival { near: true, soon: false },
+                Standing::Near | Standing::Late => Standing::Rival { near: true, soon: false },
                 Standing::Far => Standing::Rival { near: false, soon: false },
                 other => other,
             };
+            if matches!(standing, Standing::Rival { .. }) {
+                interest.ghosts.push(ghost.camera);
+            }
             field.add(None, ghost, standing);
         }
         // A CNAME of ours names its stream, whoever else is near.
@@ -321,84 +415,5 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             _ => None,
         };
         field.decide(arrival, named, now)
-    }
-}
-
-/// Who has an interest in a source.
-struct Field<'a, K> {
-    near: Vec<(K, &'a Expectation)>,
-    far: Vec<(K, &'a Expectation)>,
-    distant: Vec<(K, &'a Expectation)>,
-    near_rivals: Vec<(&'a Expectation, bool)>,
-    far_rivals: Vec<(&'a Expectation, bool)>,
-    refused: Option<Refusal<K>>,
-    nearest: Option<K>,
-    /// Nothing but a clue can tell whose source it is.
-    doubtful: bool,
-}
-
-impl<K> Default for Field<'_, K> {
-    fn default() -> Self {
-        let (near_rivals, far_rivals) = (Vec::new(), Vec::new());
-        let (refused, nearest, doubtful) = (None, None, false);
-        let (near, far, distant) = (Vec::new(), Vec::new(), Vec::new());
-        Self { near, far, distant, near_rivals, far_rivals, refused, nearest, doubtful }
-    }
-}
-
-impl<'a, K: Copy + Eq> Field<'a, K> {
-    fn add(&mut self, stream: Option<K>, expectation: &'a Expectation, standing: Standing) {
-        match (standing, stream) {
-            (Standing::Near, Some(stream)) => self.near.push((stream, expectation)),
-            (Standing::Far, Some(stream)) => self.far.push((stream, expectation)),
-            (Standing::Distant, Some(stream)) => self.distant.push((stream, expectation)),
-            (Standing::Rival { near: true, soon }, _) => {
-                self.near_rivals.push((expectation, soon));
-                self.nearest = stream;
-            }
-            (Standing::Rival { near: false, soon }, _) => self.far_rivals.push((expectation, soon)),
-            (Standing::No(Some(why)), stream) => {
-                let nearest = stream.filter(|_| why != Unlatched::OtherCamera);
-                self.refused = Some(Refusal { why, nearest });
-            }
-            _ => {}
-        }
-    }
-
-    fn decide(mut self, arrival: &Arrival<'_>, named: Option<K>, now: Instant) -> Result<K, Refusal<K>> {
-        let mut rivals = std::mem::take(&mut self.near_rivals);
-        let claims = if self.near.is_empty() {
-            rivals.append(&mut self.far_rivals);
-            if self.far.is_empty() && rivals.is_empty() { self.distant } else { self.far }
-        } else {
-            // A stream of which nothing is known may be behind that address as well.
-            rivals.extend(self.far.iter().map(|(_, expectation)| (*expectation, false)));
-            self.near
-        };
-        let refusal = |why, nearest| Err(Refusal { why, nearest });
-        if named.is_some() {
-            return match claims.iter().find(|(stream, _)| Some(*stream) == named) {
-                Some((stream, _)) => Ok(*stream),
-                None => refusal(Unlatched::OtherCamera, named),
-            };
-        }
-        let Some((first, _)) = claims.first().copied() else {
-            return Err(self.refused.unwrap_or(Refusal { why: Unlatched::Unexpected, nearest: self.nearest }));
-        };
-        let fits = |expectation: &Expectation| expectation.fits(arrival, now);
-        let mut fitting = claims.iter().filter(|(_, expectation)| fits(expectation)).map(|(stream, _)| *stream);
-        let rival_fits = rivals.iter().any(|(expectation, _)| fits(expectation));
-        match (fitting.next(), fitting.next()) {
-            (Some(stream), None) if !rival_fits => return Ok(stream),
-            _ if rival_fits => return refusal(Unlatched::Ambiguous, None),
-            _ => {}
-        }
-        let soon = rivals.iter().all(|(_, soon)| *soon);
-        match claims.len() {
-            _ if self.doubtful => refusal(Unlatched::Ambiguous, None),
-            1 if rivals.is_empty() => Ok(first),
-            1 if soon => refusal(Unlatched::Unconfirmed, Some(first)),
-            _ => refusal(Unlatched::Ambiguous, None),
-        }
     }
 }

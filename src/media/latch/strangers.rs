@@ -3,9 +3,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::{Arrival, Clue, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtpClue, Slot};
+use super::clue::Clock;
+use super::expectation::clock_rates;
+use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
 use crate::base::CameraId;
 
+/// Media clocks remembered of cameras whose streams have ended.
+const MAX_CLOCKS: usize = 1_024;
+/// A source's clock is compared with those in its first packets.
+const COMPARED: u64 = 16;
 /// Looked at before one has to go: bounds the work per packet.
 const SECOND_CHANCES: usize = 8;
 
@@ -30,8 +36,21 @@ pub(super) enum Past {
     Unknown,
     /// It was latched to a stream of this camera.
     Of(CameraId),
-    /// It may have been the source of a stream that ended before that was clear.
+    /// It may have been this camera's, whose stream ended before that was clear. No other camera's until then.
+    Suspect(CameraId),
+    /// The same for more than one camera.
     Doubtful,
+}
+
+impl Past {
+    /// It may have been the source of a stream of `camera` that has ended.
+    fn suspect(&mut self, camera: CameraId) {
+        *self = match *self {
+            Self::Unknown => Self::Suspect(camera),
+            Self::Suspect(other) if other != camera => Self::Doubtful,
+            past => past,
+        };
+    }
 }
 
 /// The sources by address. When full, one that was not heard lately makes room ("second chance").
@@ -40,6 +59,24 @@ pub(super) struct Strangers {
     known: HashMap<Key, Stranger>,
     /// Every key of `known` once, and keys that have left it.
     order: VecDeque<Key>,
+    /// Of cameras whose streams have ended: one that has not heard `stop` and gets another address goes on with it.
+    clocks: VecDeque<Left>,
+}
+
+/// A media clock that may go on.
+#[derive(Debug)]
+struct Left {
+    camera: CameraId,
+    entrance: Entrance,
+    /// In Hz, of the codecs that it may be of.
+    rates: &'static [u32],
+    clock: Clock,
+}
+
+impl Left {
+    fn is_remembered(&self, now: Instant) -> bool {
+        now < self.clock.at + MEMORY
+    }
 }
 
 impl Strangers {
@@ -48,6 +85,22 @@ impl Strangers {
         let clock = match arrival.clue {
             Clue::Rtp(clue) => Some((arrival.slot, clue, now)),
             _ => None,
+        };
+        // Whose clock goes on may be theirs.
+        let compare = |past: &mut Past, clocks: &mut VecDeque<Left>| {
+            // A sender report does not tell of which medium it is.
+            let (clue, rates) = match arrival.clue {
+                Clue::Rtp(clue) => (clue, Some(clock_rates(arrival.slot))),
+                Clue::Rtcp(RtcpClue { report: Some(clue), .. }) => (clue, None),
+                _ => return,
+            };
+            let comparable = |left: &&mut Left| left.entrance == key.0 && rates.is_none_or(|rates| left.rates == rates);
+            for left in clocks.iter_mut().filter(comparable) {
+                if left.is_remembered(now) && left.clock.fits(clue, left.rates, now) {
+                    past.suspect(left.camera);
+                    left.clock = Clock { ssrc: clue.ssrc, timestamp: clue.timestamp, at: now };
+                }
+            }
         };
         if let Some(stranger) = self.known.get_mut(&key) {
             let silence = now.saturating_duration_since(stranger.last);
@@ -62,9 +115,14 @@ impl Strangers {
             stranger.packets += 1;
             stranger.clock = clock.or(stranger.clock);
             stranger.touched = true;
+            if stranger.packets <= COMPARED || stranger.past != Past::Unknown {
+                compare(&mut stranger.past, &mut self.clocks);
+            }
             return *stranger;
         }
-        self.insert(key, Stranger { first: now, last: now, packets: 1, past: Past::Unknown, clock, touched: false })
+        let mut past = Past::Unknown;
+        compare(&mut past, &mut self.clocks);
+        self.insert(key, Stranger { first: now, last: now, packets: 1, past, clock, touched: false })
     }
 
     /// A source has lost its stream.
@@ -72,12 +130,45 @@ impl Strangers {
         self.insert(key, Stranger { first: now, last: now, packets: 0, past, clock: None, touched: true });
     }
 
-    /// Marks those for which `suspected` holds.
-    pub(super) fn doubt(&mut self, suspected: impl Fn(Key, &Stranger) -> bool, now: Instant) {
+    /// Those for which `suspected` holds may have been `camera`'s.
+    pub(super) fn doubt(&mut self, camera: CameraId, suspected: impl Fn(Key, &Stranger) -> bool, now: Instant) {
+        let mut left = Vec::new();
         for (key, stranger) in &mut self.known {
-            if stranger.past == Past::Unknown && now < stranger.last + MEMORY && suspected(*key, stranger) {
-                stranger.past = Past::Doubtful;
+            if now < stranger.last + MEMORY && suspected(*key, stranger) {
+                stranger.past.suspect(camera);
+                if let Some((slot, RtpClue { ssrc, timestamp }, at)) = stranger.clock {
+                    let clock = Clock { ssrc, timestamp, at };
+                    left.push(Left { camera, entrance: key.0, rates: clock_rates(slot), clock });
+                }
             }
+        }
+        left.into_iter().for_each(|left| self.leave(left, now));
+    }
+
+    /// A media clock of a camera whose stream has ended; `rates` in Hz, of the codecs that it may be of.
+    pub(super) fn remember_clock(
+        &mut self,
+        camera: CameraId,
+        entrance: Entrance,
+        rates: &'static [u32],
+        clock: Clock,
+        now: Instant,
+    ) {
+        self.leave(Left { camera, entrance, rates, clock }, now);
+    }
+
+    fn leave(&mut self, left: Left, now: Instant) {
+        self.clocks.retain(|left| left.is_remembered(now));
+        if self.clocks.len() >= MAX_CLOCKS {
+            self.clocks.pop_front();
+        }
+        self.clocks.push_back(left);
+    }
+
+    /// This one may have been `camera`'s; returns what is known of it now.
+    pub(super) fn suspect(&mut self, key: Key, camera: CameraId) {
+        if let Some(stranger) = self.known.get_mut(&key) {
+            stranger.past.suspect(camera);
         }
     }
 

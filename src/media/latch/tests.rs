@@ -497,8 +497,130 @@ fn a_camera_that_was_announced_elsewhere_a_moment_ago_is_a_rival_there_before_it
     s.run(600 * MS, &["10.0.0.9:4000"]);
     // Its neighbour there is started before that: what comes may be either's.
     s.open(2, Some("10.0.0.9"));
-    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Unconfirmed));
+    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Earlier));
+    assert_eq!(s.video("10.0.0.9:5000"), Err(Unlatched::Unconfirmed));
     s.run(2 * SECOND, &["10.0.0.9:4000", "10.0.0.9:5000"]);
     assert_ne!(s.video("10.0.0.9:4000"), Ok(2));
     assert_ne!(s.video("10.0.0.9:5000"), Ok(1));
+}
+
+#[test]
+fn a_camera_that_missed_its_stop_and_sends_on_from_an_address_that_was_not_latched_is_taken_for_its_own_next_stream_only()
+ {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    s.latch.expect(1, "10.0.0.9".parse().unwrap(), s.now);
+    s.run(500 * MS, &["10.0.0.9:4000"]);
+    s.close(1);
+    s.run(7 * SECOND, &["10.0.0.9:4000"]);
+    s.open(2, Some("10.0.0.9"));
+    assert_eq!(s.video("10.0.0.9:4000"), Err(Unlatched::Earlier), "it may be the first camera's");
+    s.close(2);
+    s.run(12 * SECOND, &[]);
+    s.open(1, Some("10.0.0.5"));
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    s.latch.expect(1, "10.0.0.9".parse().unwrap(), s.now);
+    s.run(500 * MS, &["10.0.0.9:4000"]);
+    s.close(1);
+    s.run(SECOND, &["10.0.0.9:4000"]).open(1, Some("10.0.0.9"));
+    assert_eq!(s.video("10.0.0.9:4000"), Ok(1));
+}
+
+#[test]
+fn a_camera_that_was_on_its_way_when_it_was_stopped_does_not_become_the_next_ones_picture() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(SECOND, &["10.0.0.5:4000"]).after(2 * SECOND);
+    s.close(1);
+    s.open(2, None);
+    s.run(6 * SECOND, &["10.0.0.6:4000"]);
+    assert_eq!(s.latch.source(2, Slot::Video), None, "it may be the first camera at a new address");
+    s.after(11 * SECOND);
+    assert_eq!(s.video("10.0.0.6:4000"), Ok(2), "it begins anew");
+}
+
+#[test]
+fn a_late_answer_to_a_stream_that_has_ended_is_not_taken_when_it_goes_on_for_long() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.close(1);
+    s.after(SECOND).open(2, None);
+    s.run(8 * SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.latch.source(2, Slot::Video), None);
+}
+
+#[test]
+fn sound_may_come_at_any_time_where_nobody_else_could_be_meant() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(60 * SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.packet("10.0.0.6:4002", Slot::Audio), Err(Unlatched::Unexpected));
+    assert_eq!(s.packet("10.0.0.5:4002", Slot::Audio), Ok(1));
+}
+
+#[test]
+fn late_sound_is_nobodys_where_another_camera_is_expected_or_has_none_either() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.run(10 * SECOND, &["10.0.0.5:4000"]).open(2, None);
+    assert_eq!(s.packet("10.0.0.5:4002", Slot::Audio), Err(Unlatched::Ambiguous), "the second may begin with sound");
+    s.close(2);
+    s.run(6 * SECOND, &["10.0.0.5:4000"]).open(3, Some("10.0.0.5"));
+    s.run(10 * SECOND, &["10.0.0.5:4000", "10.0.0.5:5000"]);
+    assert_eq!(s.latch.source(3, Slot::Video), Some(addr("10.0.0.5:5000")));
+    assert_eq!(s.packet("10.0.0.5:6002", Slot::Audio), Err(Unlatched::Ambiguous), "both are without sound");
+}
+
+#[test]
+fn packets_that_may_be_either_of_two_streams_are_a_dispute_of_both_until_one_shows_video() {
+    let mut s = Scene::new();
+    s.open(1, None);
+    s.open(2, None);
+    s.open(3, Some("10.0.0.77"));
+    s.run(3 * SECOND, &["10.0.0.5:4000"]);
+    for stream in [1, 2] {
+        let dispute = s.latch.dispute(stream, s.now).unwrap();
+        assert_eq!((s.now - dispute.since, dispute.packets), (Duration::from_secs(3), 30));
+    }
+    assert_eq!(s.latch.dispute(3, s.now), None, "it is elsewhere");
+    s.close(2);
+    assert_eq!(s.latch.dispute(1, s.now + Duration::from_secs(1)), None, "it is over when nothing more is refused");
+    s.after(11 * SECOND).run(SECOND, &["10.0.0.5:4000"]);
+    assert_eq!((s.video("10.0.0.5:4000"), s.latch.dispute(1, s.now)), (Ok(1), None));
+}
+
+#[test]
+fn a_camera_that_missed_its_stop_and_has_moved_to_an_announced_address_does_not_become_the_picture_of_the_one_there() {
+    for told in [false, true] {
+        let mut s = Scene::new();
+        let start = s.now;
+        s.open(1, Some("10.0.0.5"));
+        s.clocked("10.0.0.5:4000", start, 7).unwrap();
+        // It sends from its new address, and MQTT does not tell before the stream is stopped.
+        for _ in 0..40 {
+            s.after(100 * MS);
+            let _ = s.clocked("10.0.0.9:4000", start, 7);
+        }
+        if told {
+            s.open(2, Some("10.0.0.9"));
+        }
+        s.close(1);
+        s.open(2, Some("10.0.0.9"));
+        for _ in 0..60 {
+            s.after(100 * MS);
+            assert!(s.clocked("10.0.0.9:4000", start, 7).is_err());
+        }
+        assert_eq!(s.after(11 * SECOND).video("10.0.0.9:5000"), Ok(2));
+    }
+}
+
+#[test]
+fn what_was_sending_from_an_announced_address_before_the_start_does_not_answer_it() {
+    let mut s = Scene::new();
+    s.run(SECOND, &["10.0.0.5:4000"]);
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!(s.video("10.0.0.5:4000"), Err(Unlatched::Earlier));
+    assert!(s.latch.dispute(1, s.now).is_some(), "it is told to stop and to play again");
+    assert_eq!(s.video("10.0.0.5:5000"), Ok(1));
 }

@@ -90,6 +90,11 @@ impl Health {
         self.run = Some((now, now));
     }
 
+    /// The camera has restarted, or was told to stop: the silence around that is not the feedback's fault.
+    pub(super) fn interrupted(&mut self) {
+        (self.run, self.starved_runs) = (None, 0);
+    }
+
     /// A compound packet leaves.
     pub(super) fn on_sent(&mut self, now: Instant) {
         self.sent = [Some(now), self.sent[0]];
@@ -158,12 +163,10 @@ impl Health {
     /// Starved runs in a row once the run from `start` to `last` has ended.
     fn starved_after(&self, start: Instant, last: Instant) -> u32 {
         let length = last.saturating_duration_since(start);
-        if length > STARVED.1 {
-            0
-        } else {
-            // A shorter run has another cause and proves nothing either way.
-            self.starved_runs + u32::from(length >= STARVED.0)
+        if length < STARVED.0 || length > STARVED.1 {
+            return 0;
         }
+        self.starved_runs + 1
     }
 
     fn is_running(&self, now: Instant, within: Duration) -> bool {
@@ -222,9 +225,24 @@ mod tests {
         assert_eq!(health.state(end + 5 * SECOND).warning, Some(FeedbackWarning::NotAccepted));
         let end = run(&mut health, end + 10 * SECOND, 10, true);
         assert_eq!(health.state(end).warning, Some(FeedbackWarning::NotAccepted));
+        assert_eq!(health.state(end + 5 * SECOND).warning, None, "this run had another end");
         // It lives longer: all is well after its next stop.
         let end = run(&mut health, end, 60, true);
         assert_eq!(health.state(end + 5 * SECOND).warning, None);
+    }
+
+    #[test]
+    fn reboots_and_stops_near_30_s_are_not_taken_for_missing_feedback() {
+        let (mut health, mut end) = (Health::default(), Instant::now());
+        for _ in 0..4 {
+            end = run(&mut health, end + 10 * SECOND, 30, true);
+            health.interrupted();
+            assert_eq!(health.state(end + 5 * SECOND).warning, None);
+        }
+        for length in [30, 20, 30, 40, 30] {
+            end = run(&mut health, end + 10 * SECOND, length, true);
+            assert_eq!(health.state(end + 5 * SECOND).warning, None, "not twice in a row");
+        }
     }
 
     #[test]

@@ -176,6 +176,11 @@ impl CameraFeedback {
         self.health.last_sent()
     }
 
+    /// The camera has restarted, or was told to stop: its silence says nothing about feedback.
+    pub fn interrupted(&mut self) {
+        self.health.interrupted();
+    }
+
     /// Whether the camera listens to its feedback.
     pub fn health(&self, now: Instant) -> FeedbackHealth {
         self.health.state(now)

@@ -1,0 +1,99 @@
+// Shows /openapi.json: operations by tag, then schemas. Whatever the document says is text, never HTML.
+
+import { byId, element } from './dom.js';
+
+const named = (reference) => reference.split('/').pop();
+
+/** A type in words, with links to schemas. */
+function type(schema) {
+  if (!schema) return ['anything'];
+  if (schema.$ref) return [element('a', { href: `#schema-${named(schema.$ref)}`, textContent: named(schema.$ref) })];
+  const choice = schema.oneOf ?? schema.anyOf;
+  if (choice) return choice.flatMap((one, i) => [...(i ? [' or '] : []), ...type(one)]);
+  if (schema.allOf) return schema.allOf.flatMap((one, i) => [...(i ? [' and '] : []), ...type(one)]);
+  if (schema.enum) return [schema.enum.map((value) => JSON.stringify(value)).join(' | ')];
+  const types = [schema.type ?? 'anything'].flat();
+  if (types.includes('array')) return ['list of ', ...type(schema.items)];
+  const words = types.join(' or ');
+  if (types.includes('object') && schema.additionalProperties) return ['object of ', ...type(schema.additionalProperties)];
+  return [schema.format ? `${words} (${schema.format})` : words];
+}
+
+function row(cells) {
+  const line = element('tr');
+  for (const cell of cells) line.append(element('td', {}, ...[cell].flat()));
+  return line;
+}
+
+const table = (rows) => element('table', { className: 'fields' }, element('tbody', {}, ...rows));
+
+/** The fields of a schema, those of the schemas that it is made of included. */
+function fields(schema) {
+  const own = Object.entries(schema.properties ?? {}).map(([name, field]) => row([
+    name,
+    [...type(field), (schema.required ?? []).includes(name) ? '' : ', may be missing'],
+    field.description ?? '',
+  ]));
+  return [...own, ...(schema.allOf ?? []).flatMap((part) => (part.$ref ? [row(['…', type(part), ''])] : fields(part)))];
+}
+
+function part(id, heading, ...children) {
+  return element('details', { className: 'part', id }, element('summary', {}, ...heading), ...children);
+}
+
+function content(body) {
+  return Object.entries(body.content ?? {}).map(([kind, { schema }]) => element('p', {}, ...type(schema), ` as ${kind}`));
+}
+
+function operation(path, method, it) {
+  const heading = [element('span', { className: 'method', textContent: method.toUpperCase() }),
+    element('span', { className: 'path', textContent: path }), ` ${it.summary ?? ''}`];
+  const children = [];
+  if (it.description) children.push(element('p', { textContent: it.description }));
+  if (it.parameters?.length) {
+    children.push(element('h4', { textContent: 'Parameters' }),
+      table(it.parameters.map((one) => row([one.name, type(one.schema), one.description ?? '']))));
+  }
+  if (it.requestBody) children.push(element('h4', { textContent: 'Body' }), ...content(it.requestBody));
+  const answers = Object.entries(it.responses).map(([status, answer]) => row([status, answer.description,
+    Object.entries(answer.content ?? {}).flatMap(([, { schema }]) => type(schema))]));
+  children.push(element('h4', { textContent: 'Answers' }), table(answers));
+  return part(it.operationId, heading, ...children);
+}
+
+function show(api) {
+  byId('title').textContent = `${api.info.title} ${api.info.version}: API`;
+  byId('about').textContent = api.info.description ?? '';
+  const all = Object.entries(api.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, it]) => ({ path, method, it })));
+  for (const tag of api.tags) {
+    byId('operations').append(element('h2', { textContent: tag.name }), element('p', { className: 'quiet', textContent: tag.description ?? '' }),
+      ...all.filter(({ it }) => it.tags?.includes(tag.name)).map(({ path, method, it }) => operation(path, method, it)));
+  }
+  for (const [name, schema] of Object.entries(api.components.schemas)) {
+    const about = schema.description ? [element('p', { textContent: schema.description })] : [];
+    const rows = fields(schema);
+    const body = rows.length ? table(rows) : element('p', {}, ...type({ ...schema, $ref: undefined }));
+    byId('schemas').append(part(`schema-${name}`, [element('span', { className: 'path', textContent: name })], ...about, body));
+  }
+}
+
+/** What a link leads to is shut otherwise. */
+function open() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target) {
+    target.open = true;
+    target.scrollIntoView();
+  }
+}
+
+addEventListener('hashchange', open);
+try {
+  const answer = await fetch('/openapi.json');
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  show(await answer.json());
+  open();
+} catch (error) {
+  byId('notice').textContent = `The document could not be loaded: ${error.message}`;
+  byId('notice').hidden = false;
+}
