@@ -5,6 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | base | [`base`], [`telemetry`] |
+//! | access | [`access`], who may do what; no I/O |
 //! | store | [`store`], the file that outlives the process |
 //! | media core, sans-IO | [`media`] |
 //! | media io | [`webrtc`] below [`ingest`] and [`egress`] |
@@ -15,6 +16,8 @@
 
 pub mod base;
 pub mod telemetry;
+
+pub mod access;
 
 pub mod store;
 

@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "../fuzz/bodies/conversation.rs"]
+mod conversation;
 #[path = "../fuzz/bodies/dtls.rs"]
 mod dtls;
 #[path = "../fuzz/bodies/h264.rs"]
@@ -116,6 +118,11 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn signaling_conversations() {
+    replay("conversation", conversation::run);
 }
 
 #[test]

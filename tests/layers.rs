@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("telemetry", &["base"]),
+    ("access", &["base", "!base::shutdown", "!base::udp"]),
     ("store", &["base"]),
     ("media", &["base", "!base::net", "!base::shutdown", "!base::udp"]),
     ("webrtc", &["base", "telemetry", "media"]),
@@ -24,18 +25,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["base", "telemetry", "store", "media", "ingest", "egress"]),
     // Edges take what they show of ingest and egress from `control`, which re-exports it.
     ("mqtt", &["base", "telemetry", "control"]),
-    ("http", &["base", "telemetry", "control"]),
-    ("signaling", &["base", "telemetry", "control"]),
+    ("http", &["base", "telemetry", "access", "control"]),
+    ("signaling", &["base", "telemetry", "access", "control"]),
     ("webhook", &["base", "telemetry", "control"]),
     // A foreign client: it must not share the server's logic that it tests.
     ("sim", &["base", "telemetry", "media", "mqtt"]),
-    // Topics are checked where the rest of the configuration is.
-    ("config", &["base", "telemetry", "mqtt", "webhook"]),
+    // Topics and keys are checked where the rest of the configuration is.
+    ("config", &["base", "telemetry", "access", "mqtt", "webhook"]),
     (
         "app",
         &[
             "base",
             "telemetry",
+            "access",
             "store",
             "media",
             "webrtc",
@@ -50,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("cli", &["base", "telemetry", "mqtt", "sim", "config", "app"]),
+    ("cli", &["base", "telemetry", "access", "mqtt", "sim", "config", "app"]),
     ("main", &["base", "telemetry", "sim", "config", "app", "cli"]),
 ];
 
@@ -61,11 +63,13 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["utoipa_axum"], &["http"]),
     // Schemas are derived where a type is serialized.
     (&["utoipa"], &["base", "control", "http"]),
+    (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),
     (&["mp4_atom"], &["media"]),
     (&["prometheus"], &["telemetry"]),
-    (&["hyper", "hyper_rustls", "hyper_util", "http_body_util"], &["webhook"]),
+    (&["hyper", "hyper_rustls", "http_body_util"], &["webhook"]),
+    (&["hyper_util"], &["http", "webhook"]),
 ];
 
 /// Crates and modules of `std` that the media core must not name: sockets, tasks, logs, the world outside.

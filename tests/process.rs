@@ -123,7 +123,7 @@ fn a_taken_port_ends_the_start_with_1_and_names_the_key() {
 
 #[test]
 fn a_wrong_command_line_ends_with_2() {
-    for wrong in [&["fly"][..], &["run", "--set", "api.prot=1"], &[]] {
+    for wrong in [&["fly"][..], &["run", "--set", "api.port"], &[]] {
         assert_eq!(output(wrong, &[]).status.code(), Some(2), "{wrong:?}");
     }
 }

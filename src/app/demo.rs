@@ -37,7 +37,7 @@ pub(crate) fn with_defaults(mut sources: Sources) -> Sources {
         Err(_) => Vec::new(),
     };
     let wanted = DEFAULTS.iter().filter(|(key, _)| !named.contains(key));
-    sources.flags.extend(wanted.map(|(key, value)| (*key, (*value).to_owned(), "demo")));
+    sources.flags.extend(wanted.map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), "demo")));
     sources
 }
 

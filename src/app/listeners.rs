@@ -2,14 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
-
-use rustls::ServerConfig;
 
 use super::StartError;
 use crate::config::{Config, PortRange};
 use crate::egress::ViewerPort;
-use crate::http::TlsFiles;
+use crate::http::{Certificates, TlsFiles};
 use crate::ingest::{CameraPorts, PortPlan};
 
 /// The bound ports.
@@ -20,7 +17,7 @@ pub(super) struct Listeners {
     pub(super) cameras: CameraPorts,
     pub(super) viewers: ViewerPort,
     /// For the three TCP listeners.
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) certificates: Option<Certificates>,
 }
 
 impl Listeners {
@@ -49,16 +46,16 @@ impl Listeners {
             cameras,
             viewers: ViewerPort::bind(viewer_address)
                 .map_err(udp("viewers.udp_port", format!("UDP {viewer_address}")))?,
-            tls: tls(config)?,
+            certificates: certificates(config)?,
         })
     }
 }
 
-fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, StartError> {
+fn certificates(config: &Config) -> Result<Option<Certificates>, StartError> {
     match (&config.tls.certificate, &config.tls.key) {
         (Some(certificate), Some(key)) => {
             let files = TlsFiles { certificate: certificate.clone(), key: key.clone() };
-            files.load().map(Some).map_err(StartError::Certificate)
+            Certificates::load(files).map(Some).map_err(StartError::Certificate)
         }
         _ => Ok(None),
     }

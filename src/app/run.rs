@@ -31,6 +31,7 @@ pub enum Outcome {
 pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
     loaded.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     let config = &loaded.config;
+    raise_open_files(config.limits.connections);
     let mut stop = StopSignal::new().map_err(StartError::Media)?;
     let mut service = Service::start(config).await?;
     // A script that starts cameras as soon as we are ready should not be refused for a few milliseconds.
@@ -63,6 +64,26 @@ pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
         _ = stop.received() => tracing::warn!("stopped at once"),
     }
     Ok(outcome)
+}
+
+/// Files beside the connections: sockets of media, the store, the broker and whatever libraries open.
+const OTHER_FILES: u64 = 256;
+
+/// Makes room for as many connections as are allowed, as far as the system lets us.
+fn raise_open_files(connections: u32) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = u64::from(connections) + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if limit.current.is_some_and(|current| current < possible) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum });
+    }
+    if getrlimit(Resource::Nofile).current.is_some_and(|current| current < wanted) {
+        tracing::warn!(
+            wanted,
+            "the limit of open files is lower than limits.connections needs: raise it (LimitNOFILE), or lower the key"
+        );
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "standard output is for whoever started the process; logs go elsewhere")]

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::broker::Broker;
 use super::listeners::Listeners;
+use crate::access::{Access, ApiKey, ClientLimits, ConnectionLimits, Connections, TokenSettings};
 use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
@@ -46,6 +47,9 @@ pub enum StartError {
     /// The listeners' certificate cannot be used.
     #[error("tls.certificate, tls.key: {0}")]
     Certificate(io::Error),
+    /// Keys or the key set cannot be used.
+    #[error("{0}")]
+    Access(String),
     /// The camera store cannot be used.
     #[error("cameras.store: {0}")]
     Store(String),
@@ -148,25 +152,27 @@ impl Service {
             camera_rtcp_udp: camera_ports.rtcp,
             camera_audio_udp: camera_ports.audio_rtp,
             mqtt: broker.embedded,
-            tls: listeners.tls.is_some(),
+            tls: listeners.certificates.is_some(),
         };
 
         let edges = Shutdown::new();
         let (failed, failures) = mpsc::channel(4);
+        let tls = listeners.certificates.as_ref().map(http::Certificates::server_config).transpose();
+        let tls = tls.map_err(StartError::Certificate)?;
         let signaling_counters = Arc::new(signaling::Counters::default());
         let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
-        let api = api_settings(config, &addresses, MetricsSources(metrics));
-        let allowed_origins = api.allowed_origins.clone();
+        let api = ApiSettings {
+            access: access(config)?,
+            certificates: listeners.certificates.clone(),
+            metrics: MetricsSources(metrics),
+            ..api_settings(config, &addresses)
+        };
         let ready = api.ready.clone();
-        let signaling = signaling::router(
-            control.clone(),
-            SignalingSettings { allowed_origins },
-            signaling_counters,
-            edges.clone(),
-        );
-        let transport = |make: fn(_) -> Transport| listeners.tls.clone().map_or(Transport::Plain, make);
+        let connections = Connections::new(connection_limits(config));
+        let signaling = signaling::router(control.clone(), signaling_settings(&api), signaling_counters, edges.clone());
+        let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
         let servers = [
             // Scripts know the API as plain HTTP; pages that came by HTTPS may not call that.
             ("API", listeners.api, http::api_router(control.clone(), api.clone()), transport(Transport::Either)),
@@ -174,13 +180,16 @@ impl Service {
             ("dashboard", listeners.dashboard, http::dashboard_router(api), transport(Transport::Tls)),
         ];
         for (name, listener, router, transport) in servers {
-            let server = http::serve(listener, router, transport, edges.clone());
+            let server = http::serve(listener, router, transport, connections.clone(), edges.clone());
             let failed = failed.clone();
             edges.spawn(async move {
                 if let Err(error) = server.await {
                     let _ = failed.send(format!("the {name} server ended: {error}")).await;
                 }
             });
+        }
+        if let Some(certificates) = listeners.certificates {
+            edges.spawn(certificates.watch(edges.clone()));
         }
         guard.disarm();
         Ok(Self { addresses, control, broker, edges, core, failures, ready })
@@ -337,23 +346,71 @@ fn control_settings(config: &Config) -> Settings {
     }
 }
 
-fn api_settings(config: &Config, addresses: &Addresses, metrics: MetricsSources) -> ApiSettings {
-    let origins = &config.api.allowed_origins;
+fn api_settings(config: &Config, addresses: &Addresses) -> ApiSettings {
+    let listed = &config.api.allowed_origins;
+    let origins = match listed.is_empty() {
+        true => AllowedOrigins::any(),
+        false => AllowedOrigins::only(listed.clone()),
+    };
+    let limits = &config.limits;
     ApiSettings {
-        allowed_origins: match origins.is_empty() {
-            true => AllowedOrigins::Any,
-            false => AllowedOrigins::Only(origins.clone().into()),
-        },
+        allowed_origins: origins.with_own_ports([addresses.api.port(), addresses.dashboard.port()]),
+        clients: Arc::new(ClientLimits::new(limits.requests_per_second, limits.trusted_proxies.clone())),
         pages: PageSettings {
             api_port: addresses.api.port(),
             signaling_port: addresses.signaling.port(),
             signaling_secure: addresses.tls,
+            api_url: config.api.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+            signaling_url: config.signaling.public_url.clone(),
             ice_servers: ice_servers(&config.viewers),
         },
-        metrics,
-        ready: Readiness::default(),
-        requests: Arc::default(),
+        ..ApiSettings::default()
     }
+}
+
+fn signaling_settings(api: &ApiSettings) -> SignalingSettings {
+    SignalingSettings {
+        allowed_origins: api.allowed_origins.clone(),
+        access: api.access.clone(),
+        clients: Arc::clone(&api.clients),
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = &config.limits;
+    ConnectionLimits {
+        total: limits.connections as usize,
+        per_client: limits.connections_per_client as usize,
+        proxies: limits.trusted_proxies.clone(),
+    }
+}
+
+/// Credentials are checked before anything listens; without access control everybody on the network is told so.
+fn access(config: &Config) -> Result<Access, StartError> {
+    let auth = &config.auth;
+    if !auth.enabled {
+        let hosts = [config.api.host, config.signaling.host, config.dashboard.host];
+        if hosts.iter().any(|host| !host.is_loopback()) {
+            tracing::warn!(
+                "ACCESS IS NOT CONTROLLED: everybody who reaches the API, signaling or dashboard port may watch, start \
+                 and stop every camera. Set AUTH_ENABLED, or bind to 127.0.0.1"
+            );
+        }
+        return Ok(Access::off());
+    }
+    let wrong = |error: String| StartError::Access(error);
+    let keys: Result<Vec<ApiKey>, _> = auth.api_keys.iter().map(|text| text.parse()).collect();
+    let key_set = auth.jwt_key_set.as_ref().map(|path| {
+        std::fs::read_to_string(path).map_err(|error| wrong(format!("auth.jwt_key_set: {}: {error}", path.display())))
+    });
+    let tokens = TokenSettings {
+        secret: auth.jwt_secret.reveal().map(str::to_owned),
+        key_set: key_set.transpose()?,
+        issuer: auth.jwt_issuer.clone(),
+        audience: auth.jwt_audience.clone(),
+    };
+    let keys = keys.map_err(|error| wrong(format!("auth.api_keys: {error}")))?;
+    Access::new(keys, &tokens).map_err(|error| wrong(format!("auth.jwt_key_set: {error}")))
 }
 
 fn ice_servers(viewers: &ViewerConfig) -> Vec<IceServer> {

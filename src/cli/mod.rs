@@ -1,5 +1,6 @@
 //! The command line. Everything that it does is in [`crate::app`], [`crate::config`] and [`crate::sim`].
 
+mod access;
 mod simulate;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use self::simulate::SimulateArgs;
 use crate::app::{self, Outcome};
 use crate::base::Shutdown;
-use crate::config::{self, Loaded, Problems, Sources, keys};
+use crate::config::{self, Loaded, Problems, Sources};
 use crate::{sim, telemetry};
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h).
@@ -66,6 +67,12 @@ enum Command {
     CheckConfig(Settings),
     /// Print the effective configuration as TOML, with the source of every value. Secrets are masked.
     PrintConfig(Settings),
+    /// Make an API key: prints it, and the line for `auth.api_keys` that lets it in.
+    CreateKey(access::CreateKeyArgs),
+    /// Print the hash of a key that comes on standard input, for `auth.api_keys`.
+    HashKey,
+    /// Make a token (HS256) with the secret of the configuration, `auth.jwt_secret`.
+    CreateToken(Box<access::CreateTokenArgs>),
 }
 
 /// Where settings come from beside the environment.
@@ -76,7 +83,7 @@ struct Settings {
     config: Option<PathBuf>,
     /// Set one key of the configuration, like `api.port=8081`. May be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(&'static str, String)>,
+    set: Vec<(String, String)>,
     /// Address for cameras and viewers outside this network [network.external_ip]
     #[arg(long, value_name = "IP")]
     external_ip: Option<String>,
@@ -100,11 +107,10 @@ struct Settings {
     log_level: Option<String>,
 }
 
-fn assignment(text: &str) -> Result<(&'static str, String), String> {
+/// Whether there is such a key is told with all other mistakes.
+fn assignment(text: &str) -> Result<(String, String), String> {
     let (path, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    let key = keys::by_path(path.trim())
-        .ok_or_else(|| format!("there is no key {path:?}; `honeycast print-config` lists them"))?;
-    Ok((key.path, value.trim().to_owned()))
+    Ok((path.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl Settings {
@@ -118,8 +124,8 @@ impl Settings {
             ("viewers.udp_port", &self.viewer_udp_port, "--viewer-udp-port"),
             ("log.level", &self.log_level, "--log-level"),
         ];
-        let named = named.into_iter().filter_map(|(path, value, flag)| Some((path, value.clone()?, flag)));
-        let set = self.set.iter().map(|(path, value)| (*path, value.clone(), "--set"));
+        let named = named.into_iter().filter_map(|(path, value, flag)| Some((path.to_owned(), value.clone()?, flag)));
+        let set = self.set.iter().map(|(path, value)| (path.clone(), value.clone(), "--set"));
         Sources::of_process(self.config.clone(), named.chain(set).collect())
     }
 
@@ -137,6 +143,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SimulateCamera(args) => simulate(args),
         Command::CheckConfig(settings) => check_config(settings),
         Command::PrintConfig(settings) => print_config(settings),
+        Command::CreateKey(args) => access::create_key(args),
+        Command::HashKey => access::hash_key(),
+        Command::CreateToken(args) => access::token(args),
     };
     result.unwrap_or_else(|error| {
         let code = if error.is::<Problems>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE };
@@ -181,6 +190,9 @@ fn on_runtime<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn check_config(settings: &Settings) -> anyhow::Result<ExitCode> {
     let loaded = settings.load(false)?;
+    if let Some(problem) = config::store_problem(&loaded) {
+        return Err(Problems(vec![problem]).into());
+    }
     loaded.notices.iter().for_each(|notice| println!("note: {notice}"));
     println!("the configuration is usable");
     Ok(ExitCode::SUCCESS)
@@ -202,6 +214,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::keys;
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_is_described() {
@@ -248,8 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_refused_by_name() {
-        let error = Cli::try_parse_from(["honeycast", "run", "--set", "api.prot=1"]).unwrap_err().to_string();
-        assert!(error.contains("api.prot"), "{error}");
+    fn an_unknown_key_is_told_with_all_other_mistakes() {
+        let flags = ["honeycast", "run", "--set", "api.prot=1", "--set", "api.port=x", "--api-port", "y"];
+        let Command::Run(settings) = Cli::parse_from(flags).command else { panic!("not run") };
+        let sources = Sources { env: Default::default(), dotenv: None, file: None, ..settings.sources() };
+        let problems = config::load(&sources).unwrap_err().to_string();
+        assert!(problems.contains("api.prot (flag --set): unknown key; did you mean api.port?"), "{problems}");
+        assert_eq!(problems.matches("api.port (flag").count(), 2, "{problems}");
     }
 }

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::load::{Loaded, Problem};
 use super::setting::PortRange;
 use super::tree::EventConfig;
+use crate::access::{Access, ApiKey, MIN_SECRET, TokenSettings};
 use crate::mqtt::EventTopic;
 use crate::mqtt::topics::{InvalidTopic, check_filter, check_template};
 use crate::webhook;
@@ -23,8 +24,42 @@ pub(super) fn check(loaded: &mut Loaded, problems: &mut Vec<Problem>) {
     checker.ranges();
     checker.files();
     checker.port_range();
-    checker.not_built_yet();
+    checker.addresses();
+    checker.access();
 }
+
+/// Why the camera store could not be opened, as far as it can be told without making the file or locking it: a service
+/// may be running with it.
+pub fn store_problem(loaded: &Loaded) -> Option<Problem> {
+    let file = loaded.config.cameras.store.file()?;
+    let found = match std::fs::OpenOptions::new().read(true).write(true).open(file) {
+        Ok(_) if !file.is_file() => Err("is no file".to_owned()),
+        Ok(mut open) => {
+            let mut start = [0; STORE_MAGIC.len()];
+            match std::io::Read::read_exact(&mut open, &mut start) {
+                Ok(()) if start == *STORE_MAGIC => Ok(()),
+                // An empty file is one that is still to be filled.
+                Err(_) if open.metadata().is_ok_and(|file| file.len() == 0) => Ok(()),
+                _ => Err("is no camera store, or damaged".to_owned()),
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            match std::fs::metadata(folder) {
+                Ok(folder) if folder.is_dir() && !folder.permissions().readonly() => Ok(()),
+                Ok(_) => Err("its folder cannot be written to".to_owned()),
+                Err(error) => Err(format!("its folder: {error}")),
+            }
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    let key = "cameras.store";
+    let text = format!("{}: {}", file.display(), found.err()?);
+    Some(Problem { key: key.to_owned(), origin: Some(loaded.origin(key).clone()), text })
+}
+
+/// How files of redb begin.
+const STORE_MAGIC: &[u8; 4] = b"redb";
 
 struct Checker<'a> {
     loaded: &'a mut Loaded,
@@ -186,12 +221,68 @@ impl Checker<'_> {
         }
     }
 
-    /// What the old service had and this version has not. Access control is never silently left out.
-    fn not_built_yet(&mut self) {
-        if self.loaded.config.auth.enabled {
+    /// Names and addresses that nobody could be told.
+    fn addresses(&mut self) {
+        let c = self.loaded.config.clone();
+        for (key, ip) in [("network.external_ip", c.network.external_ip), ("network.local_ip", c.network.local_ip)] {
+            if ip.is_some_and(|ip| {
+                ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+            }) {
+                self.wrong(key, "must be the address of one machine: cameras and viewers send to it".into());
+            }
+        }
+        if c.mqtt.host.contains(['/', ' ', '@']) || c.mqtt.host.matches(':').count() == 1 {
+            self.wrong("mqtt.host", "must be a host name or address alone; the port is mqtt.port".into());
+        }
+        for (key, url, schemes) in [
+            ("api.public_url", &c.api.public_url, ["http://", "https://"]),
+            ("signaling.public_url", &c.signaling.public_url, ["ws://", "wss://"]),
+        ] {
+            let usable = |url: &String| {
+                schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+                    && !url.contains([' ', '?', '#'])
+            };
+            if url.as_ref().is_some_and(|url| !usable(url)) {
+                self.wrong(key, format!("must begin with {} and have no query", schemes.join(" or ")));
+            }
+        }
+        for (key, value) in [
+            ("limits.connections", c.limits.connections),
+            ("limits.connections_per_client", c.limits.connections_per_client),
+        ] {
+            if value == 0 {
+                self.wrong(key, "must be at least 1".into());
+            }
+        }
+    }
+
+    /// Access control is never on without anything that could be let in, and never half on.
+    fn access(&mut self) {
+        let auth = self.loaded.config.auth.clone();
+        for entry in &auth.api_keys {
+            if let Err(error) = entry.parse::<ApiKey>() {
+                self.wrong("auth.api_keys", error.to_string());
+            }
+        }
+        let secret = auth.jwt_secret.reveal();
+        if auth.enabled && secret.is_some_and(|secret| secret.len() < MIN_SECRET) {
+            self.wrong("auth.jwt_secret", format!("must have at least {MIN_SECRET} bytes (RFC 7518)"));
+        }
+        if let Some(path) = &auth.jwt_key_set {
+            match std::fs::read_to_string(path) {
+                Err(error) => self.wrong("auth.jwt_key_set", format!("{}: {error}", path.display())),
+                Ok(text) => {
+                    let tokens = TokenSettings { key_set: Some(text), ..TokenSettings::default() };
+                    if let Err(error) = Access::new(Vec::new(), &tokens) {
+                        self.wrong("auth.jwt_key_set", format!("{}: {error}", path.display()));
+                    }
+                }
+            }
+        }
+        if auth.enabled && secret.is_none() && auth.jwt_key_set.is_none() && auth.api_keys.is_empty() {
             self.wrong(
                 "auth.enabled",
-                "this version has no access control yet and will not start pretending it has".into(),
+                "needs auth.jwt_secret, auth.jwt_key_set or auth.api_keys, or nobody could do anything".into(),
             );
         }
     }

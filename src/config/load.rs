@@ -29,12 +29,12 @@ pub struct Sources {
     /// Environment.
     pub env: BTreeMap<String, String>,
     /// Flags: key path, value, and the flag's name.
-    pub flags: Vec<(&'static str, String, &'static str)>,
+    pub flags: Vec<(String, String, &'static str)>,
 }
 
 impl Sources {
     /// The process's environment, `.env` beside it, and the file that `HONEYCAST_CONFIG` or `file` names.
-    pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String, &'static str)>) -> Self {
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String, &'static str)>) -> Self {
         // Names or values that are not UTF-8 cannot be meant for us.
         let env: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -149,8 +149,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loader.environment(&dotenv, Origin::DotEnv);
     loader.environment(&sources.env, Origin::Env);
     for (path, value, flag) in &sources.flags {
-        if let Some(key) = by_path(path) {
-            loader.set(key, &Raw::Text(value.clone()), Origin::Flag(flag));
+        match by_path(path) {
+            Some(key) => loader.set(key, &Raw::Text(value.clone()), Origin::Flag(flag)),
+            None => loader.unknown(path.clone(), Origin::Flag(flag)),
         }
     }
     loader.state_directory(&sources.env);
@@ -182,6 +183,11 @@ impl Loader {
                 self.problems.push(Problem { key: key.path.to_owned(), origin: Some(origin), text });
             }
         }
+    }
+
+    fn unknown(&mut self, key: String, origin: Origin) {
+        let hint = nearest(&key).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        self.problems.push(Problem { key, origin: Some(origin), text: format!("unknown key{hint}") });
     }
 
     /// An empty value counts as unset, as the old scripts mean it. The preferred name wins.
@@ -230,10 +236,7 @@ impl Loader {
                         text: "is a section, [like.this]".into(),
                     });
                 }
-                (None, _) => {
-                    let hint = nearest(&full).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                    self.problems.push(Problem { key: full, origin: Some(origin), text: format!("unknown key{hint}") });
-                }
+                (None, _) => self.unknown(full, origin),
             }
         }
     }

@@ -10,12 +10,13 @@ pub mod load;
 mod setting;
 mod tree;
 
+pub use check::store_problem;
 pub(crate) use load::STATE_DIRECTORY;
 pub use load::{Loaded, Origin, Problem, Problems, Sources, load};
 pub use setting::{LocalNetworks, PortRange, Secret, StorePlace};
 pub use tree::{
-    ApiConfig, AuthConfig, CameraConfig, Config, EventConfig, ListenConfig, LogSection, MediaConfig, MqttConfig,
-    NetworkConfig, RembPolicy, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
+    ApiConfig, AuthConfig, CameraConfig, Config, EventConfig, LimitConfig, ListenConfig, LogSection, MediaConfig,
+    MqttConfig, NetworkConfig, RembPolicy, SignalingConfig, StreamConfig, TlsConfig, TopicConfig, ViewerConfig,
 };
 
 #[cfg(test)]

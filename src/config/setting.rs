@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::tree::RembPolicy;
+use crate::base::net::{Networks, is_private};
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// A value as it was found.
@@ -291,33 +292,13 @@ impl Setting for PortRange {
 
 /// Networks that count as local: CIDRs, or dotted prefixes such as `192.168.1.`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LocalNetworks {
-    networks: Vec<(IpAddr, u8)>,
-    text: String,
-}
+pub struct LocalNetworks(Networks);
 
 impl LocalNetworks {
     /// Whether `ip` is local. Without a list: private, loopback and link-local addresses
     /// (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
     pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        if self.networks.is_empty() {
-            return match ip {
-                IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-                IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-            };
-        }
-        self.networks.iter().any(|(network, bits)| match (network, ip) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let shift = 32 - u32::from(*bits);
-                network.to_bits().checked_shr(shift) == ip.to_bits().checked_shr(shift)
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let shift = 128 - u32::from(*bits);
-                network.to_bits().checked_shr(shift) == ip.to_bits().checked_shr(shift)
-            }
-            _ => false,
-        })
+        if self.0.is_empty() { is_private(ip) } else { self.0.contains(ip) }
     }
 }
 
@@ -325,32 +306,8 @@ impl FromStr for LocalNetworks {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let networks = parts.map(network).collect::<Result<_, _>>()?;
-        Ok(Self { networks, text: text.trim().to_owned() })
+        text.parse().map(Self)
     }
-}
-
-fn network(text: &str) -> Result<(IpAddr, u8), String> {
-    let wrong = || format!("{text:?} is neither a CIDR like 192.168.0.0/16 nor a prefix like 192.168.1.");
-    if let Some((ip, bits)) = text.split_once('/') {
-        let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
-        let bits: u8 = bits.parse().map_err(|_| wrong())?;
-        let widest = if ip.is_ipv4() { 32 } else { 128 };
-        return if bits <= widest { Ok((ip, bits)) } else { Err(wrong()) };
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok((ip, if ip.is_ipv4() { 32 } else { 128 }));
-    }
-    let octets: Vec<&str> = text.trim_end_matches('.').split('.').collect();
-    let mut bytes = [0u8; 4];
-    if octets.len() > 3 {
-        return Err(wrong());
-    }
-    for (byte, octet) in bytes.iter_mut().zip(&octets) {
-        *byte = octet.parse().map_err(|_| wrong())?;
-    }
-    Ok((IpAddr::from(bytes), 8 * octets.len() as u8))
 }
 
 impl Setting for LocalNetworks {
@@ -359,7 +316,17 @@ impl Setting for LocalNetworks {
     }
 
     fn show(&self) -> Value {
-        Value::String(self.text.clone())
+        Value::String(self.0.to_string())
+    }
+}
+
+impl Setting for Networks {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        raw.string()?.parse()
+    }
+
+    fn show(&self) -> Value {
+        Value::String(self.to_string())
     }
 }
 

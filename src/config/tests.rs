@@ -57,7 +57,7 @@ fn later_layers_win() {
     std::fs::write(&dotenv, "SIGNALING_SERVER_PORT=20\nDASHBOARD_SERVER_PORT=30\nVIEWER_UDP_PORT=40\n").unwrap();
     sources.dotenv = Some(dotenv);
     sources.env = env(&[("DASHBOARD_SERVER_PORT", "300"), ("VIEWER_UDP_PORT", "400")]).env;
-    sources.flags = vec![("viewers.udp_port", "4000".into(), "--viewer-udp-port")];
+    sources.flags = vec![("viewers.udp_port".into(), "4000".into(), "--viewer-udp-port")];
     let loaded = load(&sources).unwrap();
     let c = &loaded.config;
     assert_eq!((c.api.port, c.signaling.port, c.dashboard.port, c.viewers.udp_port), (1, 20, 300, 4_000));
@@ -183,13 +183,90 @@ fn the_camera_store_is_named_or_in_the_state_directory_or_nowhere() {
 }
 
 #[test]
-fn access_control_is_not_silently_left_out() {
-    assert!(problems(&env(&[("AUTH_ENABLED", "true")]))[0].contains("no access control yet"));
+fn access_control_is_never_on_with_nobody_to_let_in_or_with_a_weak_secret() {
+    let on = ("AUTH_ENABLED", "true");
+    assert!(problems(&env(&[on]))[0].contains("nobody could do anything"));
+    assert!(problems(&env(&[on, ("JWT_SECRET_KEY", "short")]))[0].contains("at least 32 bytes"));
+    load(&env(&[("JWT_SECRET_KEY", "short")])).unwrap();
+    load(&env(&[on, ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef")])).unwrap();
+    let hash = crate::access::keys::hash("x");
+    let keys = format!("wall:view:*:{hash},gate:control:56C1*+AB*:{hash}:2027-01-31T00:00:00Z");
+    assert_eq!(load(&env(&[on, ("AUTH_API_KEYS", &keys)])).unwrap().config.auth.api_keys.len(), 2);
+    let wrong = problems(&env(&[("AUTH_API_KEYS", "wall:hck_secret")]));
+    assert!(wrong[0].contains("auth.api_keys") && !wrong[0].contains("hck_secret"), "{wrong:?}");
+    let (folder, _) = file("");
+    let set = folder.path().join("set.json");
+    for (text, why) in [(None, "No such file"), (Some("{}"), "is no key set"), (Some(r#"{"keys":[]}"#), "holds no key")]
+    {
+        if let Some(text) = text {
+            std::fs::write(&set, text).unwrap();
+        }
+        let wrong = problems(&env(&[on, ("JWT_KEY_SET_FILE", set.to_str().unwrap())]));
+        assert!(wrong.len() == 1 && wrong[0].contains(why) && wrong[0].contains("set.json"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn addresses_and_names_that_nobody_could_be_told_are_wrong() {
+    for (name, value) in [
+        ("EXTERNAL_IP", "0.0.0.0"),
+        ("EXTERNAL_IP", "::"),
+        ("EXTERNAL_IP", "255.255.255.255"),
+        ("LOCAL_IP", "224.0.0.1"),
+        ("EMQX_BROKER_HOST", "mqtts://broker.example"),
+        ("EMQX_BROKER_HOST", "broker.example:8883"),
+        ("PUBLIC_API_URL", "cam.example"),
+        ("PUBLIC_API_URL", "https://"),
+        ("PUBLIC_SIGNALING_URL", "https://cam.example/ws"),
+        ("TRUSTED_PROXIES", "proxy.example"),
+        ("LIMIT_CONNECTIONS", "0"),
+    ] {
+        assert_eq!(problems(&env(&[(name, value)])).len(), 1, "{name}={value}");
+    }
+    load(&env(&[
+        ("EXTERNAL_IP", "203.0.113.7"),
+        ("EMQX_BROKER_HOST", "fd00::1"),
+        ("PUBLIC_API_URL", "https://cam.example/api"),
+        ("PUBLIC_SIGNALING_URL", "wss://cam.example/signaling"),
+        ("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8"),
+    ]))
+    .unwrap();
+}
+
+#[test]
+fn a_camera_store_that_cannot_be_used_is_found_without_touching_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let problem = |path: &Path| {
+        let loaded = load(&env(&[("CAMERA_STORE", path.to_str().unwrap())])).unwrap();
+        store_problem(&loaded).map(|problem| problem.to_string())
+    };
+    let new = folder.path().join("new.redb");
+    assert_eq!(problem(&new), None);
+    assert!(!new.exists());
+    let junk = folder.path().join("junk.redb");
+    std::fs::write(&junk, "x".repeat(1_000)).unwrap();
+    for (path, why) in [
+        (junk.as_path(), "damaged"),
+        (&folder.path().join("missing/new.redb"), "its folder: No such file"),
+        (&junk.join("new.redb"), "Not a directory"),
+        (folder.path(), "directory"),
+    ] {
+        let found = problem(path).unwrap();
+        assert!(found.contains("cameras.store (environment, CAMERA_STORE)") && found.contains(why), "{found}");
+    }
+    crate::control::CameraStore::open(&new).unwrap();
+    assert_eq!(problem(&new), None);
+    assert_eq!(store_problem(&load(&env(&[])).unwrap()), None);
 }
 
 #[test]
 fn secrets_are_never_shown() {
-    let loaded = load(&env(&[("TURN_SERVER_PASSWORD", "hunter2"), ("EMQX_PASSWORD", "hunter2")])).unwrap();
+    let loaded = load(&env(&[
+        ("TURN_SERVER_PASSWORD", "hunter2"),
+        ("EMQX_PASSWORD", "hunter2"),
+        ("JWT_SECRET_KEY", "hunter2-0123456789abcdef0123456789abcdef"),
+    ]))
+    .unwrap();
     assert!(!loaded.to_toml().contains("hunter2"));
     assert!(!format!("{loaded:?}").contains("hunter2"));
     assert_eq!(loaded.config.viewers.turn_password.reveal(), Some("hunter2"));

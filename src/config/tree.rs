@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::setting::{LocalNetworks, PortRange, Secret, StorePlace};
-use crate::base::net::default_route_address;
+use crate::base::net::{Networks, default_route_address};
 use crate::telemetry::{LogConfig, LogFilter, LogFormat};
 
 /// Everything that can be configured.
@@ -16,9 +16,11 @@ pub struct Config {
     /// REST API.
     pub api: ApiConfig,
     /// WebSocket signaling.
-    pub signaling: ListenConfig<8765>,
+    pub signaling: SignalingConfig,
     /// Dashboard.
     pub dashboard: ListenConfig<5000>,
+    /// How much clients may ask for.
+    pub limits: LimitConfig,
     /// Broker and topics.
     pub mqtt: MqttConfig,
     /// Camera side.
@@ -71,6 +73,32 @@ pub struct ApiConfig {
     pub port: u16,
     /// Origins whose pages may call; empty for any.
     pub allowed_origins: Vec<String>,
+    /// Where pages find it, behind a proxy (`PUBLIC_API_URL`).
+    pub public_url: Option<String>,
+}
+
+/// WebSocket signaling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalingConfig {
+    /// Address to bind (`SIGNALING_SERVER_HOST`).
+    pub host: IpAddr,
+    /// TCP port; 0 lets the system choose (`SIGNALING_SERVER_PORT`).
+    pub port: u16,
+    /// Where pages find it, behind a proxy (`PUBLIC_SIGNALING_URL`).
+    pub public_url: Option<String>,
+}
+
+/// How much clients may ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitConfig {
+    /// Requests a second from one client, 0 for any (`LIMIT_REQUESTS_PER_SECOND`).
+    pub requests_per_second: u32,
+    /// TCP connections to all listeners together (`LIMIT_CONNECTIONS`).
+    pub connections: u32,
+    /// TCP connections from one client (`LIMIT_CONNECTIONS_PER_CLIENT`).
+    pub connections_per_client: u32,
+    /// Proxies that are believed what they say about their clients (`TRUSTED_PROXIES`).
+    pub trusted_proxies: Networks,
 }
 
 /// A listener whose port is `PORT` unless configured.
@@ -259,10 +287,18 @@ impl EventConfig {
 /// Who may do what.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuthConfig {
-    /// Whether requests need a token (`AUTH_ENABLED`).
+    /// Whether requests need a token or key (`AUTH_ENABLED`).
     pub enabled: bool,
     /// HS256 secret (`JWT_SECRET_KEY`).
     pub jwt_secret: Secret,
+    /// File with the key set for RS256 and ES256 (`JWT_KEY_SET_FILE`).
+    pub jwt_key_set: Option<PathBuf>,
+    /// What `iss` of a token must be (`JWT_ISSUER`).
+    pub jwt_issuer: Option<String>,
+    /// What `aud` of a token must hold (`JWT_AUDIENCE`).
+    pub jwt_audience: Option<String>,
+    /// Keys by their hashes (`AUTH_API_KEYS`).
+    pub api_keys: Vec<String>,
 }
 
 /// Log lines.
@@ -278,7 +314,24 @@ const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { host: ANY, port: 8080, allowed_origins: Vec::new() }
+        Self { host: ANY, port: 8080, allowed_origins: Vec::new(), public_url: None }
+    }
+}
+
+impl Default for SignalingConfig {
+    fn default() -> Self {
+        Self { host: ANY, port: 8765, public_url: None }
+    }
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 100,
+            connections: 4_096,
+            connections_per_client: 1_000,
+            trusted_proxies: Networks::default(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::cameras::{CameraInfo, LabelError};
 use super::events::EventsError;
@@ -168,18 +169,37 @@ pub struct ViewerHandle {
     pub candidates: Vec<Candidate>,
     pub(super) closed: oneshot::Receiver<CloseReason>,
     pub(super) ended: Option<CloseReason>,
+    pub(super) until: Option<Instant>,
     /// Its end tells the control task that the viewer left.
     pub(super) _guard: oneshot::Sender<()>,
 }
 
 impl ViewerHandle {
+    /// From then on [`Self::closed`] says [`CloseReason::AccessEnded`]; whoever holds the handle drops it then, as
+    /// after any other end. `None`: never.
+    pub fn expire_at(&mut self, until: Option<SystemTime>) {
+        let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        self.until = left.and_then(|left| Instant::now().checked_add(left));
+    }
+
     /// Resolves when the viewer's session has ended, and says why. Cancel-safe; may be called again.
     pub async fn closed(&mut self) -> CloseReason {
         if let Some(reason) = &self.ended {
             return reason.clone();
         }
-        // The control task drops the sender without a word only when it ends itself.
-        let reason = (&mut self.closed).await.unwrap_or(CloseReason::Shutdown);
+        let until = self.until;
+        let expired = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let reason = tokio::select! {
+            biased;
+            // The control task drops the sender without a word only when it ends itself.
+            reason = &mut self.closed => reason.unwrap_or(CloseReason::Shutdown),
+            () = expired => CloseReason::AccessEnded,
+        };
         self.ended.insert(reason).clone()
     }
 }

@@ -41,7 +41,8 @@ impl Tally {
     /// An accepted viewer has ended.
     pub(super) fn ended(&self, reason: &CloseReason) {
         let index = match reason {
-            CloseReason::Left => 0,
+            // Whoever's time is over is let go by its edge, as one that leaves.
+            CloseReason::Left | CloseReason::AccessEnded => 0,
             CloseReason::StreamStopped => 1,
             CloseReason::Shutdown => 2,
             CloseReason::ConnectTimeout => 3,

@@ -75,6 +75,8 @@ pub enum CloseReason {
     StreamStopped,
     /// Honeycast shuts down.
     Shutdown,
+    /// The time is over for which the viewer was let in.
+    AccessEnded,
     /// No ICE and DTLS within `VIEWER_CONNECT_TIMEOUT`.
     ConnectTimeout,
     /// No authenticated ICE check for 30 s (RFC 7675).

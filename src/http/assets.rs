@@ -1,11 +1,11 @@
 //! The pages, embedded in the binary.
 
-use axum::extract::{Path, State};
+use axum::Json;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Json;
 use rust_embed::RustEmbed;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -64,6 +64,13 @@ pub(super) async fn docs_page() -> Result<Response, ApiError> {
 
 pub(super) async fn start_page() -> Result<Response, ApiError> {
     asset("index.html")
+}
+
+/// The login page.
+#[utoipa::path(get, path = "/login", operation_id = "getLogin", tag = "pages",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+pub(super) async fn login_page() -> Result<Response, ApiError> {
+    asset("login.html")
 }
 
 async fn file(path: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {

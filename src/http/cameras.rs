@@ -1,5 +1,6 @@
 //! `/cameras`: what is known of cameras, and their names and notes.
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -11,13 +12,19 @@ use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooL
 use super::error::ApiError;
 use super::streams::{camera_id, read_body};
 use super::views::{Answer, CameraDetail, CameraList};
+use crate::access::Grant;
 use crate::control::{InvalidLabel, LabelChange};
 
 /// Every camera that was heard of over MQTT, has a name, or streams.
 #[utoipa::path(get, path = "/cameras", operation_id = "listCameras", tag = "cameras",
     responses((status = 200, description = "The cameras", body = CameraList), Unanswered))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Answer<CameraList>, ApiError> {
-    Ok(Answer(CameraList::new(&api.control.cameras().await?)))
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+) -> Result<Answer<CameraList>, ApiError> {
+    let mut cameras = api.control.cameras().await?;
+    cameras.retain(|info| grant.sees(&info.camera_id));
+    Ok(Answer(CameraList::new(&cameras)))
 }
 
 /// One camera with its last motion and sound events.

@@ -17,7 +17,9 @@ const VARY: HeaderValue = HeaderValue::from_static("Origin");
 /// Answers preflights and lets pages of allowed origins read answers.
 pub(super) async fn cors(State(allowed): State<AllowedOrigins>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let origin = headers.get(header::ORIGIN).filter(|o| o.to_str().is_ok_and(|text| allowed.allows(text))).cloned();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let origin = headers.get(header::ORIGIN);
+    let origin = origin.filter(|o| o.to_str().is_ok_and(|text| allowed.allows(text, host))).cloned();
     let preflight = request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let wished = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
 

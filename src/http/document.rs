@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 
 use super::Api;
+use super::needs::{self, Need};
 use crate::base::{CameraId, SessionId, StreamId};
 
 /// What stands above the paths.
@@ -26,6 +30,7 @@ use crate::base::{CameraId, SessionId, StreamId};
         (name = "cameras", description = "What is known of cameras, their names and notes"),
         (name = "events", description = "What changes, and what has changed"),
         (name = "service", description = "How the service is"),
+        (name = "access", description = "Where `AUTH_ENABLED` is set: who asks"),
         (name = "pages", description = "For browsers"),
     )
 )]
@@ -47,6 +52,62 @@ impl DocumentText {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Adds to every operation what happens before its handler: who is let in (`needs`), how often, with which bodies.
+pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A JWT or an API key, where `AUTH_ENABLED` is set. Pages have it as a cookie, sockets as `?token=`.",
+    ));
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme(BEARER, SecurityScheme::Http(bearer.build()));
+    }
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let need = needs::of(&method, path);
+            let text = match need {
+                Need::Nothing => None,
+                Need::Page => Some("Needs the role `view`.".to_owned()),
+                Need::Role(role) => Some(format!("Needs the role `{}`; shows cameras in its scope.", role.name())),
+                Need::Camera(role) => Some(format!("Needs the role `{}` for this camera.", role.name())),
+                Need::AllCameras(role) => Some(format!("Needs the role `{}` for all cameras.", role.name())),
+            };
+            if let Some(text) = text {
+                let before = operation.description.take().map(|before| before + "\n\n").unwrap_or_default();
+                operation.description = Some(before + &text);
+                operation.security = Some(vec![SecurityRequirement::new(BEARER, [] as [&str; 0])]);
+                refuse(operation, "401", "No credential that counts");
+                refuse(operation, "403", "Not for this role or camera");
+            }
+            refuse(operation, "429", "Too many requests; Retry-After says when to ask again");
+            if operation.request_body.is_some() {
+                refuse(operation, "408", "The body did not arrive in time");
+                refuse(operation, "415", "The body is compressed or of another type");
+            }
+        }
+    }
+}
+
+const BEARER: &str = "bearer";
+
+fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}
+
+/// Adds a refusal, unless the handler has said more about it.
+fn refuse(operation: &mut Operation, status: &str, description: &str) {
+    let refusal = || -> RefOr<Response> {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal"))).build();
+        ResponseBuilder::new().description(description).content("application/json", content).build().into()
+    };
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(refusal);
 }
 
 /// This document.

@@ -7,6 +7,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::BODY_LIMIT;
+use crate::access::{Denied, Forbidden};
 use crate::control::{LabelError, StartError, StopError, Unavailable};
 
 /// A refusal.
@@ -34,6 +36,30 @@ impl ApiError {
 
     pub(super) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+    }
+
+    pub(super) fn unauthorized(denied: &Denied) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", denied.to_string())
+            .hint("send Authorization: Bearer with a token or key, or log in at /login")
+    }
+
+    pub(super) fn forbidden(forbidden: &Forbidden) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", forbidden.to_string())
+    }
+
+    pub(super) fn too_many_requests() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests")
+            .hint("Retry-After says when to ask again; limits.requests_per_second is the limit of a client")
+    }
+
+    pub(super) fn body_too_large() -> Self {
+        let error = format!("Body is larger than {} KiB", BODY_LIMIT / 1024);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
+    }
+
+    pub(super) fn unsupported_media_type(expected: &str) -> Self {
+        let error = format!("The body must be {expected}");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", error)
     }
 
     pub(super) fn hint(mut self, hint: &'static str) -> Self {

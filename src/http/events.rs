@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -16,6 +17,7 @@ use super::document::{BadCamera, CameraPath, Refusal, Unanswered};
 use super::error::ApiError;
 use super::streams::camera_id;
 use super::views::{Answer, History};
+use crate::access::Grant;
 use crate::base::time::iso8601;
 use crate::control::{Events, EventsError};
 
@@ -37,8 +39,8 @@ const RETRY_MS: u32 = 2_000;
         (status = 503, description = "Too many readers, or the service ends", body = Refusal),
         Unanswered,
     ))]
-pub(super) async fn of_all(State(api): State<Api>) -> Result<Response, ApiError> {
-    Ok(stream(api.control.events(None).await?))
+pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Response, ApiError> {
+    Ok(stream(api.control.events(None).await?, grant))
 }
 
 /// Changes of one camera as server-sent events. The answer does not end.
@@ -51,10 +53,11 @@ pub(super) async fn of_all(State(api): State<Api>) -> Result<Response, ApiError>
     ))]
 pub(super) async fn of_camera(
     State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
     camera: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let camera = camera_id(camera)?;
-    Ok(stream(api.control.events(Some(camera)).await?))
+    Ok(stream(api.control.events(Some(camera)).await?, grant))
 }
 
 /// The last hour of a camera: figures every ten seconds while it streams, and what changed.
@@ -70,9 +73,17 @@ pub(super) async fn history(
     Ok(Answer(History::new(camera, &points, &changes)))
 }
 
-fn stream(events: Events) -> Response {
+fn stream(events: Events, grant: Grant) -> Response {
     let (writer, reader) = tokio::io::duplex(BUFFER);
-    tokio::spawn(write(events, writer));
+    tokio::spawn(async move {
+        let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        let write = write(events, writer, &grant);
+        match left {
+            // The reader asks again, and is told why not.
+            Some(left) => drop(tokio::time::timeout(left, write).await),
+            None => write.await,
+        }
+    });
     let headers: [(HeaderName, HeaderValue); 2] = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         // nginx would collect them.
@@ -82,7 +93,7 @@ fn stream(events: Events) -> Response {
 }
 
 /// Ends with the service, with the reader, or when the reader is too slow.
-async fn write(mut events: Events, mut writer: DuplexStream) {
+async fn write(mut events: Events, mut writer: DuplexStream, grant: &Grant) {
     let hello = json!({ "now": iso8601(SystemTime::now()), "version": env!("CARGO_PKG_VERSION") });
     let mut text = format!("retry: {RETRY_MS}\nevent: hello\ndata: {hello}\n\n");
     loop {
@@ -92,6 +103,7 @@ async fn write(mut events: Events, mut writer: DuplexStream) {
         }
         text = match tokio::time::timeout(PING_EVERY, events.next()).await {
             // JSON holds no line break, so the event is one line of data.
+            Ok(Some(event)) if !grant.sees(&event.camera) => String::new(),
             Ok(Some(event)) => format!("event: {}\ndata: {}\n\n", event.what.name(), event.to_json()),
             Ok(None) => return,
             Err(_) => ": still here\n\n".to_owned(),

@@ -3,17 +3,19 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Api;
 use super::document::Refusal;
 use super::error::ApiError;
 use super::views::{Answer, HealthView, ReadyView, VersionView};
+use super::{Api, Certificates};
 use crate::control::{BrokerStatus, Health, Unavailable};
 
-/// How the service is. Always 200: what is wrong stands in the body.
+/// How the service is. Always 200: what is wrong stands in the body. A new certificate that cannot be used does not make
+/// it degraded: the earlier one serves, and who restarts what is degraded would not get it back.
 #[utoipa::path(get, path = "/health", operation_id = "getHealth", tag = "service",
     responses((status = 200, description = "How it is", body = HealthView)))]
 pub(super) async fn health(State(api): State<Api>) -> Answer<HealthView> {
-    Answer(HealthView::new(&api.control.health().await.unwrap_or_else(unanswered)))
+    let health = api.control.health().await.unwrap_or_else(unanswered);
+    Answer(HealthView::new(&health, api.certificates.as_ref().map(Certificates::state)))
 }
 
 fn unanswered(why: Unavailable) -> Health {

@@ -1,23 +1,31 @@
 //! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
 
 mod assets;
+mod auth;
 mod cameras;
+mod connection;
 mod cors;
 mod document;
 mod error;
 mod events;
 mod health;
+mod limits;
 mod log_filter;
+mod login;
 mod metrics;
 mod mp4;
+mod needs;
 mod requests;
 mod serve;
 mod settings;
 mod sources;
 mod streams;
+mod tls;
 mod viewers;
 mod views;
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
@@ -42,9 +50,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use requests::RequestCounters;
-pub use serve::{TlsFiles, Transport, serve};
+pub use serve::{Transport, serve};
 pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings, Readiness};
+pub use tls::{CertificateState, Certificates, TlsFiles};
 
+use self::auth::Gate;
 use self::document::{Document, DocumentText};
 use self::error::ApiError;
 use crate::control::Control;
@@ -55,6 +65,7 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Clone)]
 struct Api {
     control: Control,
+    certificates: Option<Certificates>,
     metrics: MetricsSources,
     requests: Arc<RequestCounters>,
     ready: Readiness,
@@ -66,6 +77,7 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let (rest, _) = rest().split_for_parts();
     let api = Api {
         control,
+        certificates: settings.certificates.clone(),
         metrics: settings.metrics.clone(),
         requests: settings.requests.clone(),
         ready: settings.ready.clone(),
@@ -77,9 +89,10 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
 /// Every route of the API port.
 fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    for part in [rest().into_openapi(), assets::shared().into_openapi()] {
+    for part in [rest().into_openapi(), login::routes().into_openapi(), assets::shared().into_openapi()] {
         document.merge(part);
     }
+    document::complete(&mut document);
     document
 }
 
@@ -124,13 +137,19 @@ pub fn dashboard_router(settings: ApiSettings) -> Router {
     finish(pages, settings)
 }
 
-/// What both ports share: assets, JSON for every refusal, limits, CORS.
+/// What both ports share: assets, the login, JSON for every refusal, limits, access, CORS. A request passes the layers
+/// from the last to the first: nobody is asked who they are before a preflight, and no body is read before that.
 fn finish(router: Router, settings: ApiSettings) -> Router {
+    let gate = Arc::new(Gate { access: settings.access, origins: settings.allowed_origins.clone() });
     router
+        .merge(Router::from(login::routes()).with_state(gate.clone()).layer(from_fn(error::never_cache)))
         .merge(Router::from(assets::shared()).with_state(settings.pages))
         .fallback(async || ApiError::not_found("Not found"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn(limits::bodies))
+        .layer(from_fn_with_state(gate, auth::authorize))
+        .layer(from_fn_with_state(settings.clients, limits::clients))
         .layer(from_fn_with_state(settings.allowed_origins, cors::cors))
         .layer(from_fn_with_state(settings.requests, requests::count))
 }

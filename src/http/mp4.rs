@@ -2,8 +2,9 @@
 //! without WebRTC, over HTTP or WebSocket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -20,6 +21,7 @@ use super::Api;
 use super::document::{BadCamera, CameraPath, NotFound, Refusal, Unanswered};
 use super::error::ApiError;
 use super::streams::camera_id;
+use crate::access::Grant;
 use crate::base::CameraId;
 use crate::control::{AddViewerError, Control, LiveFrames, Mp4Head, Mp4Piece, Mp4Writer};
 
@@ -79,12 +81,13 @@ pub(super) async fn keyframe(
     ))]
 pub(super) async fn live(
     State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
     camera: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let camera = camera_id(camera)?;
     let control = api.control;
-    let mut source = Source::new(control.watch_frames(camera).await?, control);
+    let mut source = Source::new(control.watch_frames(camera).await?, control, grant.until());
     if let Ok(upgrade) = upgrade {
         return Ok(upgrade.on_upgrade(|socket| to_socket(source, socket)));
     }
@@ -106,12 +109,16 @@ struct Source {
     writer: Mp4Writer,
     ready: std::collections::VecDeque<Mp4Piece>,
     asked: Option<Instant>,
+    /// The credential ends then, and with it the stream.
+    until: Option<Instant>,
 }
 
 impl Source {
-    fn new(live: LiveFrames, control: Control) -> Self {
+    fn new(live: LiveFrames, control: Control, until: Option<SystemTime>) -> Self {
         let writer = Mp4Writer::new(live.with_opus);
-        Self { live, control, writer, ready: Default::default(), asked: None }
+        let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        Self { live, control, writer, ready: Default::default(), asked: None, until }
     }
 
     async fn head(&mut self) -> Option<Mp4Head> {
@@ -129,10 +136,13 @@ impl Source {
                 return Some(piece);
             }
             let frame: Arc<_> = self.live.next().await?;
+            let now = Instant::now();
+            if self.until.is_some_and(|until| now >= until) {
+                return None;
+            }
             let mut pieces = Vec::new();
             self.writer.push(&frame, &mut pieces);
             self.ready.extend(pieces);
-            let now = Instant::now();
             if self.writer.wants_keyframe() && self.asked.is_none_or(|at| now >= at + ASK_AGAIN) {
                 self.asked = Some(now);
                 self.control.request_keyframe(self.live.stream_id).await;

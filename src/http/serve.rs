@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +9,17 @@ use std::time::Duration;
 use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::Accept;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use super::connection::Guarded;
+use crate::access::{Connections, Refused};
 use crate::base::Shutdown;
 
 /// For a TLS handshake, a request's header, and the silence between two requests of one connection. Slower
@@ -25,42 +27,8 @@ use crate::base::Shutdown;
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Requests in flight at a shutdown get this long. Those that must be told more are told before.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Certificate chain and private key, PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// `TLS_CERT_PATH`.
-    pub certificate: PathBuf,
-    /// `TLS_KEY_PATH`.
-    pub key: PathBuf,
-}
-
-impl TlsFiles {
-    /// Reads both files. An unreadable certificate is an error and never falls back to plain HTTP.
-    ///
-    /// # Errors
-    ///
-    /// A file is unreadable, holds no certificate or key, or they do not belong together; the text names the file.
-    pub fn load(&self) -> io::Result<Arc<ServerConfig>> {
-        let named = |path: &PathBuf, error: &dyn std::fmt::Display| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
-        };
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
-            .and_then(Iterator::collect)
-            .map_err(|error| named(&self.certificate, &error))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| named(&self.key, &error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .map_err(|error| named(&self.certificate, &error))?;
-        // HTTP/1.1 only: a WebSocket handshake needs it.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
-}
+/// Request line and header in bytes; more is refused with 431.
+const HEADER_LIMIT: usize = 32 * 1024;
 
 /// What a port speaks.
 #[derive(Debug, Clone)]
@@ -73,57 +41,98 @@ pub enum Transport {
     Either(Arc<ServerConfig>),
 }
 
-/// Serves `router` on `listener` until `shutdown` is requested, then for a second at most.
+/// Serves `router` on `listener` until `shutdown` is requested, then for a second at most. HTTP/1.1 only: it has all
+/// that is needed here, and every limit below.
 ///
 /// # Errors
 ///
 /// The listener cannot be used.
-pub async fn serve(listener: TcpListener, router: Router, transport: Transport, shutdown: Shutdown) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    transport: Transport,
+    connections: Connections,
+    shutdown: Shutdown,
+) -> io::Result<()> {
     let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).first_request_timeout(TIME_LIMIT);
-    server.http_builder().http1().header_read_timeout(TIME_LIMIT);
+    let (tls, plain) = match transport {
+        Transport::Plain => (None, true),
+        Transport::Tls(config) => (Some(config.into()), false),
+        Transport::Either(config) => (Some(config.into()), true),
+    };
+    let mut server = axum_server::from_tcp(listener)?
+        .handle(handle.clone())
+        .first_request_timeout(TIME_LIMIT)
+        .acceptor(Acceptor { tls, plain, connections });
+    *server.http_builder() = Builder::new(TokioExecutor::new()).http1_only();
+    let mut http = server.http_builder().http1();
+    http.timer(TokioTimer::new()).header_read_timeout(TIME_LIMIT).max_buf_size(HEADER_LIMIT);
     let watch = tokio::spawn(async move {
         shutdown.requested().await;
         handle.graceful_shutdown(Some(GRACE));
     });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = match transport {
-        Transport::Plain => server.serve(service).await,
-        Transport::Tls(config) => server.acceptor(Acceptor { tls: config.into(), plain: false }).serve(service).await,
-        Transport::Either(config) => server.acceptor(Acceptor { tls: config.into(), plain: true }).serve(service).await,
-    };
+    let served = server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await;
     watch.abort();
     served
 }
 
-/// Takes TLS, and plain HTTP too where that is allowed. The first byte tells them apart: a handshake record
-/// begins with 22 (RFC 8446 §5.1), a request with a letter.
+/// Takes connections as long as there may be more: TLS, and plain HTTP where that is allowed. If both are, the
+/// first byte tells them apart: a handshake record begins with 22 (RFC 8446 §5.1), a request with a letter.
 #[derive(Clone)]
 struct Acceptor {
-    tls: TlsAcceptor,
+    tls: Option<TlsAcceptor>,
     plain: bool,
+    connections: Connections,
 }
 
 const TLS_HANDSHAKE: u8 = 22;
 
+type Stream = Guarded<Either<TlsStream<TcpStream>, TcpStream>>;
+
+impl Acceptor {
+    async fn take(self, mut stream: TcpStream) -> io::Result<Stream> {
+        let place = match self.connections.admit(stream.peer_addr()?.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                if self.tls.is_none() {
+                    refuse(&mut stream, refused).await;
+                }
+                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, refused));
+            }
+        };
+        let Some(tls) = self.tls else { return Ok(Guarded::new(Either::Right(stream), place)) };
+        let mut first = [TLS_HANDSHAKE];
+        if self.plain {
+            stream.peek(&mut first).await?;
+        }
+        let stream = match first {
+            [TLS_HANDSHAKE] => Either::Left(tls.accept(stream).await?),
+            _ => Either::Right(stream),
+        };
+        Ok(Guarded::new(stream, place))
+    }
+}
+
+/// Says why, as far as it fits into the socket's buffer: nothing is waited for.
+async fn refuse(stream: &mut TcpStream, refused: Refused) {
+    let body = format!(r#"{{"error":"{refused}","code":"too_many_connections"}}"#);
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: 5\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
+    let _ = stream.shutdown().await;
+}
+
 impl<S: Send + 'static> Accept<TcpStream, S> for Acceptor {
-    type Stream = Either<TlsStream<TcpStream>, TcpStream>;
+    type Stream = Stream;
     type Service = S;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, S)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let Self { tls, plain } = self.clone();
-        let accepted = async move {
-            let mut first = [TLS_HANDSHAKE];
-            if plain {
-                stream.peek(&mut first).await?;
-            }
-            match first {
-                [TLS_HANDSHAKE] => Ok((Either::Left(tls.accept(stream).await?), service)),
-                _ => Ok((Either::Right(stream), service)),
-            }
-        };
-        Box::pin(async { tokio::time::timeout(TIME_LIMIT, accepted).await? })
+        let accepted = tokio::time::timeout(TIME_LIMIT, self.clone().take(stream));
+        Box::pin(async { Ok((accepted.await??, service)) })
     }
 }
 
@@ -136,6 +145,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::access::ConnectionLimits;
+    use crate::http::{Certificates, TlsFiles};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
@@ -144,11 +155,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let router = Router::new().route("/", get(async || "hello"));
-        (address, shutdown.clone(), tokio::spawn(serve(listener, router, transport, shutdown)))
+        let served = serve(listener, router, transport, Connections::default(), shutdown.clone());
+        (address, shutdown, tokio::spawn(served))
     }
 
     /// A certificate for `localhost`, its files, and a client that trusts it.
-    fn certificate(folder: &std::path::Path) -> (TlsFiles, Arc<rustls::ClientConfig>) {
+    fn certificate(folder: &std::path::Path) -> (Arc<ServerConfig>, Arc<rustls::ClientConfig>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
         std::fs::write(&files.certificate, made.cert.pem()).unwrap();
@@ -161,7 +173,7 @@ mod tests {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        (files, Arc::new(client))
+        (Certificates::load(files).unwrap().server_config().unwrap(), Arc::new(client))
     }
 
     async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -188,8 +200,8 @@ mod tests {
     #[tokio::test]
     async fn a_port_for_both_answers_both() {
         let folder = tempfile::tempdir().unwrap();
-        let (files, client) = certificate(folder.path());
-        let (address, _shutdown, _server) = start(Transport::Either(files.load().unwrap()));
+        let (config, client) = certificate(folder.path());
+        let (address, _shutdown, _server) = start(Transport::Either(config));
         let (secure, plain) = blocking(move || both_ways(address, client)).await;
         for answer in [secure, plain] {
             assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
@@ -216,33 +228,11 @@ mod tests {
     #[tokio::test]
     async fn a_tls_port_speaks_tls_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let (files, client) = certificate(folder.path());
-        let (address, _shutdown, _server) = start(Transport::Tls(files.load().unwrap()));
+        let (config, client) = certificate(folder.path());
+        let (address, _shutdown, _server) = start(Transport::Tls(config));
         let (secure, plain) = blocking(move || both_ways(address, client)).await;
         assert!(secure.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&secure));
         assert!(!plain.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&plain));
-    }
-
-    #[test]
-    fn an_unusable_certificate_or_key_is_an_error_that_names_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let (good, _) = certificate(folder.path());
-        let other_folder = tempfile::tempdir().unwrap();
-        let (other, _) = certificate(other_folder.path());
-        let empty = folder.path().join("empty.pem");
-        std::fs::write(&empty, "").unwrap();
-        let missing = folder.path().join("missing.pem");
-        for (certificate, key, named) in [
-            (&missing, &good.key, &missing),
-            (&empty, &good.key, &empty),
-            (&good.certificate, &missing, &missing),
-            (&good.certificate, &empty, &empty),
-            (&good.certificate, &other.key, &good.certificate),
-        ] {
-            let files = TlsFiles { certificate: certificate.clone(), key: key.clone() };
-            let error = files.load().unwrap_err().to_string();
-            assert!(error.contains(&named.display().to_string()), "{error}");
-        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,5 +247,47 @@ mod tests {
             assert!(closed.is_ok() || closed.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionReset), "{beginning}");
             assert!(!rest.starts_with(b"HTTP/1.1 200"));
         }
+    }
+
+    #[tokio::test]
+    async fn one_client_too_many_connections_are_refused_with_a_reason_and_places_come_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let connections = Connections::new(ConnectionLimits { per_client: 2, ..ConnectionLimits::default() });
+        let router = Router::new().route("/", get(async || "hello"));
+        tokio::spawn(serve(listener, router, Transport::Plain, connections.clone(), shutdown.clone()));
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        while connections.counts().0 < 2 {
+            tokio::task::yield_now().await;
+        }
+        let mut third = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut answer = String::new();
+        third.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("too_many_connections"), "{answer}");
+        drop(held);
+        while connections.counts().0 > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut again = tokio::net::TcpStream::connect(address).await.unwrap();
+        again.write_all(REQUEST).await.unwrap();
+        let mut answer = String::new();
+        again.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(connections.counts().1, 1);
+    }
+
+    #[tokio::test]
+    async fn a_header_beyond_the_limit_is_answered_with_431() {
+        let (address, _shutdown, _server) = start(Transport::Plain);
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let header = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}", "y".repeat(HEADER_LIMIT));
+        socket.write_all(header.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
 }

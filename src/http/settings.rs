@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Certificates;
 use super::requests::RequestCounters;
+use crate::access::{Access, ClientLimits};
 use crate::base::AllowedOrigins;
 use crate::telemetry::metrics::Collect;
 
@@ -15,6 +17,12 @@ use crate::telemetry::metrics::Collect;
 pub struct ApiSettings {
     /// Whose pages may call.
     pub allowed_origins: AllowedOrigins,
+    /// Who may do what.
+    pub access: Access,
+    /// How often a client may ask.
+    pub clients: Arc<ClientLimits>,
+    /// The listeners' certificate, where there is one.
+    pub certificates: Option<Certificates>,
     /// What the pages have to know.
     pub pages: PageSettings,
     /// The figures of other parts, for `/metrics`.
@@ -60,6 +68,12 @@ pub struct PageSettings {
     pub signaling_port: u16,
     /// Whether that is `wss`.
     pub signaling_secure: bool,
+    /// The REST API, where it is not to be found by its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_url: Option<String>,
+    /// The signaling WebSocket, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signaling_url: Option<String>,
     /// STUN and TURN servers for browsers.
     pub ice_servers: Vec<IceServer>,
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
@@ -10,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Api;
 use super::document::{AlreadyActive, BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooLarge, Unanswered};
 use super::error::ApiError;
 use super::views::{Answer, Started, Stopped, StreamDetail, StreamList};
-use super::{Api, BODY_LIMIT};
+use crate::access::Grant;
 use crate::base::CameraId;
 use crate::base::id::InvalidCameraId;
 use crate::control::StartOptions;
@@ -21,8 +23,13 @@ use crate::control::StartOptions;
 /// The streams that start, run or stop.
 #[utoipa::path(get, path = "/streams", operation_id = "listStreams", tag = "streams",
     responses((status = 200, description = "The streams", body = StreamList), Unanswered))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Answer<StreamList>, ApiError> {
-    Ok(Answer(StreamList::new(&api.control.streams().await?)))
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+) -> Result<Answer<StreamList>, ApiError> {
+    let mut streams = api.control.streams().await?;
+    streams.retain(|stream| grant.sees(&stream.camera_id));
+    Ok(Answer(StreamList::new(&streams)))
 }
 
 /// A camera's stream with its viewers; a failed one for ten minutes or until the next start.
@@ -103,10 +110,7 @@ pub(super) fn camera_id(path: Result<Path<String>, PathRejection>) -> Result<Cam
 
 pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let error = format!("Body is larger than {} KiB", BODY_LIMIT / 1024);
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(),
         _ => ApiError::bad_request("Body could not be read"),
     })
 }

@@ -444,8 +444,8 @@ async fn with_origin(rig: &Rig, allowed: AllowedOrigins, method: Method, origin:
 #[tokio::test(start_paused = true)]
 async fn cors_echoes_allowed_origins_and_answers_preflights() {
     let rig = Rig::new();
-    let only = || AllowedOrigins::Only(["https://dash.example".to_owned()].into());
-    for (allowed, origin) in [(AllowedOrigins::Any, "http://other:5000"), (only(), "https://dash.example")] {
+    let only = || AllowedOrigins::only(["https://dash.example".to_owned()]);
+    for (allowed, origin) in [(AllowedOrigins::any(), "http://other:5000"), (only(), "https://dash.example")] {
         let preflight = with_origin(&rig, allowed.clone(), Method::OPTIONS, origin).await;
         assert_eq!((preflight.status, preflight.text.as_str()), (StatusCode::NO_CONTENT, ""));
         assert_eq!(preflight.headers["access-control-allow-origin"], origin);
@@ -473,6 +473,7 @@ fn page_settings() -> PageSettings {
             username: Some("user".into()),
             credential: Some("secret".into()),
         }],
+        ..PageSettings::default()
     }
 }
 

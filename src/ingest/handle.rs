@@ -186,8 +186,11 @@ impl IngestHandle {
         let intake = Intake::new(Ssrc(rand::random()), settings.feedback, pool);
         let drops = intake.drops();
         let shared = Arc::new(Shared::new(intake));
-        let driver = Driver::new(ports, &plans, shared.clone(), events)?;
-        shutdown.spawn(driver.run(shutdown.clone()));
+        // Packets wait for nobody's request and nobody's handshake.
+        shutdown.spawn_thread("ingest", || {
+            let driver = Driver::new(ports, &plans, shared.clone(), events)?;
+            Ok(driver.run(shutdown.clone()))
+        })?;
         Ok(Self { shared, plans: plans.into(), drops })
     }
 

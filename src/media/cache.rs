@@ -7,20 +7,27 @@ use std::time::{Duration, Instant};
 use super::frame::{Frame, FramePacket};
 use super::id::ExtSeq;
 
-/// The newest packets of a track, found by sequence number.
+/// Nobody asks for a packet again after this time; slow cameras would fill a ring with a minute of it.
+const MAX_RING_AGE: Duration = Duration::from_secs(5);
+
+/// The newest packets of a track, found by sequence number: so many, and those of the last 5 s.
 #[derive(Debug)]
 pub struct PacketRing {
     slots: Vec<Option<(Arc<Frame>, u8)>>,
+    /// What is older has been forgotten.
+    oldest: Option<u64>,
 }
 
 impl PacketRing {
     /// A ring for `capacity` packets, at least 1.
     pub fn new(capacity: usize) -> Self {
-        Self { slots: vec![None; capacity.max(1)] }
+        Self { slots: vec![None; capacity.max(1)], oldest: None }
     }
 
-    /// Remembers the packets of a frame, each in the place of one that is `capacity` older.
+    /// Remembers the packets of a frame, each in the place of one that is `capacity` older, and forgets what is
+    /// too old.
     pub fn insert(&mut self, frame: &Arc<Frame>) {
+        self.forget_before(frame);
         for (index, packet) in frame.packets.iter().enumerate() {
             let slot = self.slot(packet.seq);
             // A frame holds at most 32 packets.
@@ -33,6 +40,22 @@ impl PacketRing {
         let (frame, index) = self.slots[self.slot(seq)].as_ref()?;
         let packet = &frame.packets[usize::from(*index)];
         (packet.seq == seq).then_some((packet, &**frame))
+    }
+
+    fn forget_before(&mut self, frame: &Frame) {
+        let newest = frame.packets[0].seq.0;
+        // What a jump has left behind is passed over in one turn of the ring.
+        let mut oldest = self.oldest.unwrap_or(newest).max(newest.saturating_sub(self.slots.len() as u64));
+        while oldest < newest {
+            let slot = self.slot(ExtSeq(oldest));
+            let age = self.slots[slot].as_ref().map(|(kept, _)| frame.arrived.saturating_duration_since(kept.arrived));
+            if age.is_some_and(|age| age <= MAX_RING_AGE) {
+                break;
+            }
+            self.slots[slot] = None;
+            oldest += 1;
+        }
+        self.oldest = Some(oldest.min(newest));
     }
 
     fn slot(&self, seq: ExtSeq) -> usize {
@@ -131,6 +154,23 @@ mod tests {
         assert!(ring.get(ExtSeq(0)).is_none());
         assert!(ring.get(ExtSeq(8)).is_some());
         assert!(ring.get(ExtSeq(100)).is_none());
+    }
+
+    #[test]
+    fn the_ring_forgets_what_nobody_asks_for_any_more() {
+        let (mut ring, now) = (PacketRing::new(64), Instant::now());
+        let kept = frame(0, 4, true, now);
+        ring.insert(&kept);
+        // A hole, and a late packet of it.
+        ring.insert(&frame(6, 2, false, now + Duration::from_secs(1)));
+        ring.insert(&frame(5, 1, false, now + Duration::from_secs(2)));
+        assert!(ring.get(ExtSeq(3)).is_some() && ring.get(ExtSeq(5)).is_some());
+        ring.insert(&frame(8, 2, false, now + MAX_RING_AGE + Duration::from_millis(1)));
+        assert!((0..4).all(|seq| ring.get(ExtSeq(seq)).is_none()));
+        assert_eq!(Arc::strong_count(&kept), 1);
+        assert!((5..10).all(|seq| ring.get(ExtSeq(seq)).is_some()));
+        ring.insert(&frame(1_000_000, 1, false, now + Duration::from_secs(60)));
+        assert!((0..10).all(|seq| ring.get(ExtSeq(seq)).is_none()));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
 use super::frame::{ClockPoint, Codec, Frame, FramePacket, MediaKind};
 use super::repair::Part;
 
@@ -37,7 +39,7 @@ impl Framer {
         frame.packets.insert(place, FramePacket { seq: part.seq, marker: part.marker, payload: part.payload });
         // Every audio packet is a frame of its own.
         let complete = part.marker || codec.kind() == MediaKind::Audio || frame.packets.len() >= MAX_PACKETS;
-        [before, if complete { self.open.take() } else { None }]
+        [before, if complete { self.open.take() } else { None }].map(|frame| frame.map(compact))
     }
 
     /// When [`Framer::flush`] is due.
@@ -47,8 +49,20 @@ impl Framer {
 
     /// Gives out the open frame if it has waited long enough.
     pub fn flush(&mut self, now: Instant) -> Option<Frame> {
-        self.open.take_if(|frame| now >= frame.arrived + MAX_WAIT)
+        self.open.take_if(|frame| now >= frame.arrived + MAX_WAIT).map(compact)
     }
+}
+
+/// Moves the payloads into memory of the frame's own, one behind the other. What arrived together shares memory;
+/// without this a frame that is kept for seconds would keep the packets of all other cameras beside it.
+fn compact(mut frame: Frame) -> Frame {
+    let mut storage = BytesMut::with_capacity(frame.packets.iter().map(|packet| packet.payload.len()).sum());
+    for packet in &mut frame.packets {
+        storage.extend_from_slice(&packet.payload);
+        packet.payload = storage.split().freeze();
+    }
+    frame.packets.shrink_to_fit();
+    frame
 }
 
 #[cfg(test)]
@@ -117,6 +131,22 @@ mod tests {
         assert_eq!(due, now + MAX_WAIT);
         assert_eq!(framer.flush(due).unwrap().packets.len(), 1);
         assert_eq!(framer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_frame_does_not_keep_the_memory_that_its_packets_arrived_in() {
+        let (mut framer, now) = (Framer::default(), Instant::now());
+        let chunk = Bytes::from(vec![0x41; 100]);
+        let mut frames = Vec::new();
+        for n in 0..3u64 {
+            let payload = chunk.slice(10 * n as usize..10 * n as usize + 5);
+            let (seq, time) = (ExtSeq(n), RtpTime(100));
+            let part = Part { seq, time, marker: n == 2, payload, starts_keyframe: false };
+            let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
+            frames.extend(framer.push(part, Codec::H264, clock, now).into_iter().flatten());
+        }
+        assert!(frames[0].packets.iter().all(|packet| packet.payload[..] == [0x41; 5]));
+        assert!(chunk.is_unique());
     }
 
     #[test]

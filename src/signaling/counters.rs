@@ -16,6 +16,9 @@ pub struct Counters {
     unknown_types: AtomicU64,
     missing_fields: AtomicU64,
     refused_viewers: AtomicU64,
+    unauthorized: AtomicU64,
+    too_many_offers: AtomicU64,
+    too_many_requests: AtomicU64,
     broken: AtomicU64,
 }
 
@@ -38,6 +41,12 @@ pub struct SignalingStats {
     pub missing_fields: u64,
     /// `viewer` messages that were understood and refused.
     pub refused_viewers: u64,
+    /// Sockets without a credential that is good for anything.
+    pub unauthorized: u64,
+    /// Offers beyond what one socket may make.
+    pub too_many_offers: u64,
+    /// Handshakes beyond what one client may make.
+    pub too_many_requests: u64,
     /// Sockets that broke the protocol, sent too much at once, took nothing, or fell silent.
     pub broken: u64,
 }
@@ -48,6 +57,9 @@ pub(super) enum Count {
     ForeignOrigin,
     NotWebSocket,
     RefusedViewer,
+    Unauthorized,
+    TooManyOffers,
+    TooManyRequests,
     Broken,
 }
 
@@ -63,6 +75,9 @@ impl Collect for Counters {
             ("unknown_type", stats.unknown_types),
             ("missing_fields", stats.missing_fields),
             ("viewer", stats.refused_viewers),
+            ("unauthorized", stats.unauthorized),
+            ("too_many_offers", stats.too_many_offers),
+            ("too_many_requests", stats.too_many_requests),
             ("broken", stats.broken),
         ] {
             page.count(&catalog::SIGNALING_REFUSED, &[reason], count);
@@ -83,6 +98,9 @@ impl Counters {
             unknown_types: read(&self.unknown_types),
             missing_fields: read(&self.missing_fields),
             refused_viewers: read(&self.refused_viewers),
+            unauthorized: read(&self.unauthorized),
+            too_many_offers: read(&self.too_many_offers),
+            too_many_requests: read(&self.too_many_requests),
             broken: read(&self.broken),
         }
     }
@@ -92,6 +110,9 @@ impl Counters {
             Count::ForeignOrigin => &self.foreign_origins,
             Count::NotWebSocket => &self.not_websocket,
             Count::RefusedViewer => &self.refused_viewers,
+            Count::Unauthorized => &self.unauthorized,
+            Count::TooManyOffers => &self.too_many_offers,
+            Count::TooManyRequests => &self.too_many_requests,
             Count::Broken => &self.broken,
         };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -1,14 +1,16 @@
-//! One signaling socket: at most one viewer, whose life ends with the socket.
+//! One signaling socket: carries what [`super::conversation`] says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::conversation::{Accepted, Action, Conversation, UNAUTHORIZED, Wrong};
 use super::counters::{Count, Counters};
-use super::protocol::{ClientMessage, Echo, ServerMessage, parse};
-use crate::base::{CameraId, Shutdown};
+use super::protocol::ServerMessage;
+use crate::access::{Denied, Grant};
+use crate::base::Shutdown;
 use crate::control::{CloseReason, Control, NewViewer, ViewerHandle};
 
 /// Between two pings (contract §6).
@@ -21,18 +23,36 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Serves one socket until it closes, falls silent or the process stops.
-pub(super) async fn run(socket: WebSocket, control: Control, counters: Arc<Counters>, shutdown: Shutdown) {
+pub(super) async fn run(
+    socket: WebSocket,
+    granted: Result<Grant, Denied>,
+    control: Control,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+) {
     counters.opened();
-    let mut connection = Connection { socket, control, counters: counters.clone(), viewer: None };
-    let end = connection.serve(&shutdown).await;
-    // The viewer is gone before the page hears of it, so that it may come back at once.
-    connection.viewer = None;
+    let mut line = Line { socket };
+    let end = match granted {
+        Ok(grant) => Connection::new(&mut line, grant, control, &counters).serve(&shutdown).await,
+        Err(denied) => {
+            counters.count(Count::Unauthorized);
+            match line.say(&ServerMessage::Error { message: denied.to_string() }).await {
+                Ok(()) => End::Close(UNAUTHORIZED, "Unauthorized"),
+                Err(end) => end,
+            }
+        }
+    };
     match end {
-        End::Close(code, reason) => connection.close(code, reason).await,
-        End::Gone => connection.finish().await,
+        End::Close(code, reason) => {
+            if code == close_code::POLICY {
+                counters.count(Count::Broken);
+            }
+            line.close(code, reason).await;
+        }
+        End::Gone => line.finish().await,
         End::Violation(code, reason) => {
             counters.count(Count::Broken);
-            connection.close(code, reason).await;
+            line.close(code, reason).await;
         }
         End::Broken => counters.count(Count::Broken),
     }
@@ -51,10 +71,13 @@ enum End {
     Broken,
 }
 
-struct Connection {
-    socket: WebSocket,
+struct Connection<'a> {
+    line: &'a mut Line,
     control: Control,
-    counters: Arc<Counters>,
+    counters: &'a Counters,
+    conversation: Conversation,
+    /// When the credential's time is over.
+    until: Option<Instant>,
     /// Dropping it ends the viewer.
     viewer: Option<ViewerHandle>,
 }
@@ -63,19 +86,27 @@ enum Event {
     Received(Option<Result<Message, axum::Error>>),
     ViewerClosed(CloseReason),
     Ping,
+    Expired,
     Shutdown,
 }
 
-impl Connection {
-    async fn serve(&mut self, shutdown: &Shutdown) -> End {
+impl<'a> Connection<'a> {
+    fn new(line: &'a mut Line, grant: Grant, control: Control, counters: &'a Counters) -> Self {
+        let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        Self { line, control, counters, conversation: Conversation::new(grant), until, viewer: None }
+    }
+
+    async fn serve(mut self, shutdown: &Shutdown) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
             let event = tokio::select! {
-                received = self.socket.recv() => Event::Received(received),
+                received = self.line.socket.recv() => Event::Received(received),
                 reason = closed(&mut self.viewer) => Event::ViewerClosed(reason),
                 _ = ping.tick() => Event::Ping,
+                () = reached(self.until) => Event::Expired,
                 () = shutdown.requested() => Event::Shutdown,
             };
             let step = match event {
@@ -83,10 +114,24 @@ impl Connection {
                     heard = Instant::now();
                     self.on_received(received).await
                 }
-                Event::ViewerClosed(reason) => self.on_viewer_closed(&reason).await,
+                Event::ViewerClosed(reason) => {
+                    if let CloseReason::Failed(why) = &reason {
+                        tracing::debug!(%why, "viewer failed");
+                    }
+                    self.viewer = None;
+                    let actions = self.conversation.viewer_closed(&reason);
+                    self.perform(actions).await
+                }
                 Event::Ping if heard.elapsed() >= SILENCE => Err(End::Broken),
-                Event::Ping => self.send(Message::Ping(Default::default())).await,
-                Event::Shutdown => Err(End::Close(close_code::AWAY, "Service is shutting down")),
+                Event::Ping => self.line.send(Message::Ping(Default::default())).await,
+                Event::Expired => {
+                    let actions = self.conversation.expired();
+                    self.perform(actions).await
+                }
+                Event::Shutdown => {
+                    let actions = self.conversation.shutdown();
+                    self.perform(actions).await
+                }
             };
             if let Err(end) = step {
                 return end;
@@ -106,71 +151,58 @@ impl Connection {
                 return Err(violation(&error.to_string()));
             }
         };
-        match parse(&frame) {
-            Ok(ClientMessage::Viewer { camera, stream, offer }) => self.add_viewer(&camera, &stream, offer).await,
-            Ok(ClientMessage::Candidate) => Ok(()),
-            Ok(ClientMessage::Stop) => Err(End::Close(close_code::NORMAL, "Stopped")),
-            Err(refusal) => {
-                self.counters.refused(&refusal);
-                self.say(ServerMessage::Error { message: refusal.to_string() }).await
-            }
-        }
+        let actions = self.conversation.frame(&frame, Instant::now().into_std());
+        self.perform(actions).await
     }
 
-    async fn add_viewer(&mut self, camera: &str, stream: &str, offer: String) -> Result<(), End> {
-        // The second viewer of a socket replaces the first, if it is accepted.
-        let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
-        let new = NewViewer { stream_id: stream.to_owned(), offer, replaces };
-        let added = match camera.parse::<CameraId>() {
-            Ok(camera) => self.control.add_viewer(camera, new).await.map_err(|error| error.to_string()),
-            // An id that no camera can have: nothing streams under it.
-            Err(_) => Err(format!("No active stream found for camera {}", Echo(camera))),
-        };
-        match added {
-            Ok(viewer) => {
-                let response = ServerMessage::ViewerResponse {
-                    sdp_answer: viewer.answer.clone(),
-                    viewer_id: viewer.viewer_id.to_string(),
-                };
-                let candidates = viewer.candidates.clone();
-                self.viewer = Some(viewer);
-                self.say(response).await?;
-                for candidate in candidates {
-                    self.say(ServerMessage::IceCandidate { candidate }).await?;
+    async fn perform(&mut self, actions: Vec<Action>) -> Result<(), End> {
+        for action in actions {
+            match action {
+                Action::Say(message) => self.line.say(&message).await?,
+                Action::Refuse(wrong) => self.refuse(&wrong).await?,
+                Action::Add { camera, stream, offer } => {
+                    // The second viewer of a socket replaces the first, if it is accepted.
+                    let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
+                    let new = NewViewer { stream_id: stream, offer, replaces };
+                    let added = self.control.add_viewer(camera, new).await.map_err(|error| error.to_string());
+                    let added = added.map(|mut viewer| {
+                        // Taken, not copied: the viewer stays for hours.
+                        let accepted = Accepted {
+                            viewer_id: viewer.viewer_id.to_string(),
+                            answer: std::mem::take(&mut viewer.answer),
+                            candidates: std::mem::take(&mut viewer.candidates),
+                        };
+                        self.viewer = Some(viewer);
+                        accepted
+                    });
+                    let answer = self.conversation.added(added);
+                    Box::pin(self.perform(answer)).await?;
                 }
-                Ok(())
-            }
-            Err(message) => {
-                self.counters.count(Count::RefusedViewer);
-                tracing::debug!(camera = %Echo(camera), %message, "viewer refused");
-                self.say(ServerMessage::Error { message }).await
+                Action::Drop => self.viewer = None,
+                Action::Close(code, reason) => return Err(End::Close(code, reason)),
             }
         }
+        Ok(())
     }
 
-    /// A stream's end is also the socket's; after a failed connection the page may try again on this socket.
-    async fn on_viewer_closed(&mut self, reason: &CloseReason) -> Result<(), End> {
-        self.viewer = None;
-        let (message, end) = match reason {
-            CloseReason::Left => return Err(End::Close(close_code::NORMAL, "Viewer removed")),
-            CloseReason::StreamStopped => ("Stream stopped", Some((close_code::NORMAL, "Stream stopped"))),
-            CloseReason::Shutdown => ("Service is shutting down", Some((close_code::AWAY, "Service is shutting down"))),
-            CloseReason::ConnectTimeout => ("No media connection was made in time", None),
-            CloseReason::ConsentExpired => ("The media connection was lost", None),
-            CloseReason::PeerClosed => ("The media connection was closed", None),
-            CloseReason::Failed(_) => ("The media connection failed", None),
-        };
-        if let CloseReason::Failed(why) = reason {
-            tracing::debug!(%why, "viewer failed");
+    async fn refuse(&mut self, wrong: &Wrong) -> Result<(), End> {
+        match wrong {
+            Wrong::Message(refusal) => self.counters.refused(refusal),
+            Wrong::Viewer(_) | Wrong::Forbidden(_) => self.counters.count(Count::RefusedViewer),
+            Wrong::TooManyOffers => self.counters.count(Count::TooManyOffers),
         }
-        self.say(ServerMessage::Error { message: message.to_owned() }).await?;
-        match end {
-            Some((code, text)) => Err(End::Close(code, text)),
-            None => Ok(()),
-        }
+        tracing::debug!(%wrong, "signaling message refused");
+        self.line.say(&ServerMessage::Error { message: wrong.to_string() }).await
     }
+}
 
-    async fn say(&mut self, message: ServerMessage) -> Result<(), End> {
+/// The socket, with its time limits.
+struct Line {
+    socket: WebSocket,
+}
+
+impl Line {
+    async fn say(&mut self, message: &ServerMessage) -> Result<(), End> {
         self.send(Message::Text(message.to_json().into())).await
     }
 
@@ -210,6 +242,14 @@ fn violation(error: &str) -> End {
 async fn closed(viewer: &mut Option<ViewerHandle>) -> CloseReason {
     match viewer {
         Some(viewer) => viewer.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves at that time; never without one.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

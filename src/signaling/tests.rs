@@ -26,12 +26,12 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        Self::with(Rig::new(), AllowedOrigins::Any).await
+        Self::with(Rig::new(), AllowedOrigins::any()).await
     }
 
     async fn with(rig: Rig, allowed_origins: AllowedOrigins) -> Self {
         let (counters, shutdown) = (Arc::new(Counters::default()), Shutdown::new());
-        let settings = SignalingSettings { allowed_origins };
+        let settings = SignalingSettings { allowed_origins, ..SignalingSettings::default() };
         let router = router(rig.control.clone(), settings, counters.clone(), shutdown.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -128,7 +128,7 @@ async fn a_viewer_gets_its_answer_first_and_then_the_candidates() {
 
 #[tokio::test]
 async fn errors_have_the_contracts_texts_and_leave_the_socket_open() {
-    let site = Site::with(Rig::with(Settings { max_viewers: 1, ..settings() }), AllowedOrigins::Any).await;
+    let site = Site::with(Rig::with(Settings { max_viewers: 1, ..settings() }), AllowedOrigins::any()).await;
     let stream = site.rig.streaming().await.to_string();
     let mut first = site.page().await;
     first.watch(CAMERA, &stream).await;
@@ -198,7 +198,7 @@ async fn a_page_that_closes_gets_its_close_back() {
 
 #[tokio::test]
 async fn a_second_viewer_on_a_socket_replaces_the_first_even_at_the_limit() {
-    let site = Site::with(Rig::with(Settings { max_viewers: 1, ..settings() }), AllowedOrigins::Any).await;
+    let site = Site::with(Rig::with(Settings { max_viewers: 1, ..settings() }), AllowedOrigins::any()).await;
     let stream = site.rig.streaming().await.to_string();
     let mut page = site.page().await;
     let mut ids = Vec::new();
@@ -297,7 +297,7 @@ async fn text_that_is_not_utf_8_closes_the_socket_with_1007() {
 
 #[tokio::test]
 async fn origins_are_restricted_where_configured() {
-    let allowed = AllowedOrigins::Only(["https://dash.example".to_owned()].into());
+    let allowed = AllowedOrigins::only(["https://dash.example".to_owned()]);
     let site = Site::with(Rig::new(), allowed).await;
     for origin in [None, Some("https://dash.example")] {
         site.try_connect("/", origin).await.unwrap();

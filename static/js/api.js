@@ -15,9 +15,12 @@ export class ApiError extends Error {
 
 export class Api {
   #base;
+  #headers;
 
-  constructor(base) {
+  /** `token` is that of the page's address, if it has one; else the cookie of the login goes along. */
+  constructor(base, token = '') {
     this.#base = base;
+    this.#headers = token ? { authorization: `Bearer ${token}` } : {};
   }
 
   health(signal) {
@@ -59,7 +62,9 @@ export class Api {
     const both = signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : (signal ?? timeout);
     let response;
     try {
-      response = await fetch(this.#base + path, { method, signal: both, cache: 'no-store' });
+      response = await fetch(this.#base + path, {
+        method, signal: both, cache: 'no-store', credentials: 'include', headers: this.#headers,
+      });
     } catch (error) {
       signal?.throwIfAborted();
       const late = error.name === 'TimeoutError';

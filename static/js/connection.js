@@ -35,7 +35,7 @@ export class Connection {
     }
     const { signalingUrl, log } = this.#options;
     this.#timer = setTimeout(() => this.#lose(`No connection within ${CONNECT_TIMEOUT_MS / 1000} s`), CONNECT_TIMEOUT_MS);
-    log(`Signaling: opening ${signalingUrl}`);
+    log(`Signaling: opening ${signalingUrl.split('?')[0]}`);
     try {
       this.#socket = new WebSocket(signalingUrl);
     } catch (error) {

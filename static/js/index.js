@@ -10,7 +10,7 @@ const REFRESH_MS = 3_000;
 const seen = new Set();
 const busy = new Set();
 const config = await loadConfig((text) => console.warn(text));
-const api = new Api(config.apiBase);
+const api = new Api(config.apiBase, config.token);
 let lastStreams = [];
 
 byId('start-form').addEventListener('submit', (event) => {

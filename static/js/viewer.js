@@ -23,7 +23,7 @@ Object.defineProperty(window, 'honeycast', {
 });
 
 const config = await loadConfig(log);
-const api = new Api(config.apiBase);
+const api = new Api(config.apiBase, config.token);
 if (isCameraId(camera)) watch();
 else choose();
 

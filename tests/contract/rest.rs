@@ -202,7 +202,8 @@ fn a_shell_script_of_the_old_system_goes_on_working() {
         if printf '%s' "$BODY" | grep -qi error; then echo 'start failed' >&2; exit 1; fi
         for number in $NUMBERS; do printf '%d\n' "$number" || exit 2; done
     "#;
-    let ran = Command::new("sh").args(["-c", script]).env("BODY", &start.text).env("NUMBERS", numbers).output().unwrap();
+    let ran =
+        Command::new("sh").args(["-c", script]).env("BODY", &start.text).env("NUMBERS", numbers).output().unwrap();
     assert!(ran.status.success(), "{ran:?} {}", start.text);
     let again = site.post(&format!("/streams/{CAMERA}/start"), "");
     let refused = Command::new("sh").args(["-c", script]).env("BODY", again.text).output().unwrap();
@@ -325,7 +326,7 @@ fn whatever_is_refused_is_refused_in_json_with_error_and_code() {
     assert_eq!(site.get("/streams").json()["count"], 0, "nothing was started");
     // The signaling port speaks WebSocket; who does not is told so.
     let no_socket = http::call(site.service.address("signaling"), "GET", "/", &[], "");
-    assert_eq!((no_socket.status, &no_socket.json()["code"]), (426, &json!("upgrade_required")));
+    assert_eq!((no_socket.status, &no_socket.json()["code"]), (426, &json!("not_websocket")));
 }
 
 #[test]
@@ -354,7 +355,7 @@ fn origins_are_echoed_credentials_allowed_and_preflights_answered() {
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     }
 
-    let only = Site::start(&[("CORS_ALLOWED_ORIGINS", origin)]);
+    let only = Site::start(&[("API_ALLOWED_ORIGINS", origin)]);
     let api = only.service.address("api");
     let stranger = http::call(api, "GET", "/streams", &[("Origin", "https://evil.example")], "");
     assert_eq!(stranger.header("access-control-allow-origin"), None);

@@ -11,11 +11,9 @@ async fn viewer_response_comes_first_then_candidates_on_any_path_from_any_origin
     let site = Site::start(&[]);
     let stream = site.stream(CAMERA);
     let address = site.service.address("signaling");
-    for (path, origin, binary) in [
-        ("/", None, false),
-        ("/ws?x=1", Some("https://elsewhere.example"), false),
-        ("/call/one", Some("null"), true),
-    ] {
+    for (path, origin, binary) in
+        [("/", None, false), ("/ws?x=1", Some("https://elsewhere.example"), false), ("/call/one", Some("null"), true)]
+    {
         let mut page = Page::open_at(address, path, origin).await;
         let message = viewer(CAMERA, &stream).to_string();
         let message = if binary { Message::binary(message.into_bytes()) } else { Message::text(message) };

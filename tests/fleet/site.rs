@@ -83,10 +83,13 @@ impl Site {
         let (status, started) = self.call("POST", &format!("/streams/{}/start", camera.id)).await;
         assert_eq!(status, 201, "{started}");
         let stream = started["stream_id"].as_str().unwrap().to_owned();
-        let signaling = self.service.address("signaling");
-        let watch = Viewer::watch(signaling, camera.id, &stream, Arc::clone(&camera.tally));
+        let watch = Viewer::watch(self.service().address("signaling"), camera.id, &stream, Arc::clone(&camera.tally));
         camera.viewer = Some(watch.await);
         camera.stream = Some(stream);
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Stops it; the viewer goes as well.

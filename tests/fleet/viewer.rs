@@ -2,38 +2,19 @@
 //! protocol crates on one socket. It asks for nothing to be sent again: what does not come at once is missing.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::BytesMut;
-use dtls::config::ConfigBuilder;
-use dtls::crypto::Certificate;
-use dtls::endpoint::{Endpoint, EndpointEvent};
-use dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use honeycast::base::CameraId;
 use honeycast::media::rtp::RtpPacket;
 use honeycast::sim::Mark;
-use rtc_crypto::{HashAlgorithm, RTCCryptoProvider};
-use rtc_shared::TransportProtocol;
-use srtp::context::Context;
-use srtp::protection_profile::ProtectionProfile;
-use stun::attributes::{
-    ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME, AttrType, RawAttribute,
-};
-use stun::fingerprint::FINGERPRINT;
-use stun::integrity::MessageIntegrity;
-use stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
-use stun::textattrs::TextAttribute;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::page::{Answer, Page};
 use crate::pictures::Pictures;
+use crate::support::peer::{Peer, PeerIdentity};
 
-const OFFER: &str = include_str!("../data/offer-chromium.sdp");
-/// User name fragment of the offer.
-const OWN_UFRAG: &str = "Gzmx";
 /// A browser repeats its checks as often, first to be heard and then to keep its consent.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -81,29 +62,17 @@ impl Drop for Viewer {
 impl Viewer {
     /// Watches a stream and counts what comes. Returns with the server's answer.
     pub(crate) async fn watch(signaling: &str, camera: CameraId, stream: &str, tally: Arc<Mutex<Tally>>) -> Self {
-        let provider = rtc_crypto::default_provider().unwrap();
-        let name = vec!["viewer".to_owned()];
-        let certificate = Certificate::generate_self_signed(name, provider.crypto()).unwrap();
-        let hash = provider.crypto().hash(HashAlgorithm::Sha256, &certificate.certificate[0]).unwrap();
-        let pairs: Vec<String> = hash.iter().map(|byte| format!("{byte:02X}")).collect();
-        let old = OFFER.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();
-        let offer = OFFER.replace(old, &pairs.join(":"));
-
+        let identity = PeerIdentity::generate();
         let mut page = Page::open(signaling).await;
-        let answer = page.watch(camera.as_str(), stream, &offer).await;
-        let peer = Peer::new(&answer, provider, certificate, camera, tally);
-        Self { tasks: [tokio::spawn(page.stay()), tokio::spawn(peer.run())] }
+        let answer = page.watch(camera.as_str(), stream, &identity.offer).await;
+        let watcher = Watcher::new(&answer, &identity, camera, tally);
+        Self { tasks: [tokio::spawn(page.stay()), tokio::spawn(watcher.run())] }
     }
 }
 
-struct Peer {
+struct Watcher {
     socket: UdpSocket,
-    server: SocketAddr,
-    provider: Arc<dyn RTCCryptoProvider>,
-    username: String,
-    password: String,
-    endpoint: Endpoint,
-    srtp: Option<Context>,
+    peer: Peer,
     video: u32,
     audio: u32,
     expected: CameraId,
@@ -114,39 +83,13 @@ struct Peer {
     last_mark: Option<u32>,
 }
 
-impl Peer {
-    fn new(
-        answer: &Answer,
-        provider: Arc<dyn RTCCryptoProvider>,
-        certificate: Certificate,
-        expected: CameraId,
-        tally: Arc<Mutex<Tally>>,
-    ) -> Self {
-        let line = |start: &str| answer.0.lines().find_map(|line| line.strip_prefix(start)).unwrap().to_owned();
-        // a=candidate:foundation component protocol priority address port typ ...
-        let candidate = line("a=candidate:");
-        let words: Vec<&str> = candidate.split(' ').collect();
-        let server = SocketAddr::new(words[4].parse().unwrap(), words[5].parse().unwrap());
-        let config = ConfigBuilder::default()
-            .with_crypto_provider(provider.clone())
-            .with_certificates(vec![certificate])
-            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
-            // The service's certificate is its own; that the fingerprint is checked is another test's matter.
-            .with_insecure_skip_verify(true)
-            .build(true, Some(server))
-            .unwrap();
+impl Watcher {
+    fn new(answer: &Answer, identity: &PeerIdentity, expected: CameraId, tally: Arc<Mutex<Tally>>) -> Self {
         tally.lock().unwrap().video = Pictures::default();
         let local = honeycast::base::udp::bind(([127, 0, 0, 1], 0).into(), RECEIVE_BUFFER, RECEIVE_BUFFER).unwrap();
-        let mut endpoint = Endpoint::new(local.local_addr().unwrap(), TransportProtocol::UDP, None);
-        endpoint.connect(Instant::now(), server, Arc::new(config), None).unwrap();
         Self {
+            peer: Peer::new(&answer.0, identity, local.local_addr().unwrap()),
             socket: UdpSocket::from_std(local).unwrap(),
-            server,
-            provider,
-            username: format!("{}:{OWN_UFRAG}", line("a=ice-ufrag:")),
-            password: line("a=ice-pwd:"),
-            endpoint,
-            srtp: None,
             video: answer.ssrc("video"),
             audio: answer.ssrc("audio"),
             expected,
@@ -161,11 +104,12 @@ impl Peer {
     async fn run(mut self) {
         let mut buffer = vec![0; 2048];
         let mut checks = tokio::time::interval(CHECK_INTERVAL);
+        let server = self.peer.server;
         loop {
-            while let Some(transmit) = self.endpoint.poll_transmit() {
-                let _ = self.socket.send_to(&transmit.message, self.server).await;
+            while let Some(datagram) = self.peer.poll_transmit() {
+                let _ = self.socket.send_to(&datagram, server).await;
             }
-            let due = self.endpoint.poll_timeout(&self.server).filter(|_| self.srtp.is_none());
+            let due = self.peer.poll_timeout();
             let timer = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -174,49 +118,22 @@ impl Peer {
             };
             tokio::select! {
                 Ok((len, from)) = self.socket.recv_from(&mut buffer) => {
-                    if from == self.server {
+                    if from == server {
                         self.hear(&buffer[..len]);
                     }
                 }
                 _ = checks.tick() => {
-                    let _ = self.socket.send_to(&self.check(), self.server).await;
+                    let _ = self.socket.send_to(&self.peer.check(), server).await;
                 }
-                () = timer => {
-                    let _ = self.endpoint.handle_timeout(self.server, Instant::now());
-                }
+                () = timer => self.peer.handle_timeout(),
             }
         }
-    }
-
-    /// A connectivity check with nomination (RFC 8445 §7.1).
-    fn check(&self) -> Vec<u8> {
-        let raw = |typ: AttrType, value: &[u8]| RawAttribute { typ, length: 0, value: value.to_vec() };
-        let integrity =
-            MessageIntegrity::new_short_term_integrity_with_provider(self.password.clone(), self.provider.crypto());
-        let setters: Vec<Box<dyn Setter + '_>> = vec![
-            Box::new(BINDING_REQUEST),
-            Box::new(TransactionId::new()),
-            Box::new(TextAttribute::new(ATTR_USERNAME, self.username.clone())),
-            Box::new(raw(ATTR_PRIORITY, &[110, 0, 30, 255])),
-            Box::new(raw(ATTR_ICE_CONTROLLING, &[1; 8])),
-            Box::new(raw(ATTR_USE_CANDIDATE, &[])),
-            Box::new(integrity),
-            Box::new(FINGERPRINT),
-        ];
-        let mut message = Message::new();
-        message.build(&setters).unwrap();
-        message.raw
     }
 
     /// By the first byte (RFC 7983 §7).
     fn hear(&mut self, datagram: &[u8]) {
         match datagram {
-            [20..=63, ..] => {
-                let events = self.endpoint.read(Instant::now(), self.server, None, BytesMut::from(datagram));
-                if events.unwrap_or_default().iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete)) {
-                    self.srtp = Some(self.keys());
-                }
-            }
+            [20..=63, ..] => self.peer.on_dtls(datagram),
             // RTCP (RFC 5761 §4) is another test's matter.
             [128..=191, 192..=223, ..] => {}
             [128..=191, ..] => self.media(datagram),
@@ -224,21 +141,10 @@ impl Peer {
         }
     }
 
-    /// The server's key and salt: client key, server key, client salt, server salt (RFC 5764 §4.2).
-    fn keys(&self) -> Context {
-        let profile = ProtectionProfile::AeadAes128Gcm;
-        let (key, salt) = (profile.key_len(), profile.salt_len());
-        let state = self.endpoint.get_connection_state(self.server).unwrap();
-        let material = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (key + salt)).unwrap();
-        let material = material.as_ref();
-        let (server_key, server_salt) = (&material[key..2 * key], &material[2 * key + salt..]);
-        Context::new(server_key, server_salt, profile, None, None, self.provider.crypto()).unwrap()
-    }
-
     fn media(&mut self, datagram: &[u8]) {
         let mut tally = self.tally.lock().unwrap();
         tally.packets += 1;
-        let plain = self.srtp.as_mut().and_then(|srtp| srtp.decrypt_rtp(datagram).ok());
+        let plain = self.peer.keys.as_mut().and_then(|keys| keys.receive.decrypt_rtp(datagram).ok());
         let Some(packet) = plain.and_then(|plain| RtpPacket::parse(plain.to_vec().into()).ok()) else {
             tally.undecryptable += 1;
             return;

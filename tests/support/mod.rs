@@ -5,6 +5,7 @@
 
 pub mod certs;
 pub mod mosquitto;
+pub mod peer;
 pub mod service;
 
 use std::time::Duration;

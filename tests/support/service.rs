@@ -65,6 +65,11 @@ impl Service {
         Self { child, addresses, log: Some(log), _folder: folder }
     }
 
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn address(&self, name: &str) -> &str {
         self.addresses[name].as_str().unwrap()
     }
@@ -81,18 +86,24 @@ impl Service {
 
     /// The same with a body.
     pub fn call_with(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.request(method, path, "", body);
+        (status, body)
+    }
+
+    /// The same with header lines, each ended by CR LF; also the header of the answer.
+    pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, Value) {
         let mut socket = TcpStream::connect(self.address("api")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
         write!(
             socket,
-            "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), serde_json::from_str(body).unwrap())
     }
 
     /// Sends a signal and gives the exit status and the log.

@@ -42,7 +42,7 @@ impl<T: Serialize> IntoResponse for Answer<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, format = DateTime, example = "2026-11-25T01:23:41.005000Z")]
-pub(super) struct Time(String);
+pub(in crate::http) struct Time(String);
 
 impl From<SystemTime> for Time {
     fn from(time: SystemTime) -> Self {

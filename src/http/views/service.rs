@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::Time;
 use crate::base::{CameraId, StreamId};
 use crate::control::{BrokerStatus, Health, RefusedSource, Sources, StoreInfo};
+use crate::http::CertificateState;
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +27,9 @@ pub(in crate::http) struct HealthView {
     /// Where cameras are kept across restarts; `null` for in memory only.
     #[schema(required)]
     camera_store: Option<CameraStoreView>,
+    /// The listeners' certificate; `null` without one.
+    #[schema(required)]
+    certificate: Option<CertificateView>,
     version: &'static str,
     /// In words what is wrong; empty when healthy.
     reasons: Vec<String>,
@@ -48,8 +52,20 @@ pub(in crate::http) struct CameraStoreView {
     last_failure: Option<String>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Certificate)]
+struct CertificateView {
+    /// When the one that is served was read.
+    loaded_at: Time,
+    /// Replaced so often.
+    reloads: u64,
+    /// Why the files, as they are now, are not served; the earlier certificate is.
+    #[schema(required)]
+    failure: Option<String>,
+}
+
 impl HealthView {
-    pub(in crate::http) fn new(health: &Health) -> Self {
+    pub(in crate::http) fn new(health: &Health, certificate: Option<CertificateState>) -> Self {
         let mut reasons = Vec::new();
         if !health.media_up {
             reasons.push("the media engine is down".to_owned());
@@ -74,6 +90,11 @@ impl HealthView {
             cameras_known: health.cameras_known,
             cameras_online: health.cameras_online,
             camera_store: health.camera_store.as_ref().map(store),
+            certificate: certificate.map(|state| CertificateView {
+                loaded_at: state.loaded_at.into(),
+                reloads: state.reloads,
+                failure: state.failure,
+            }),
             version: env!("CARGO_PKG_VERSION"),
             reasons,
         }

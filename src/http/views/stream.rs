@@ -233,10 +233,7 @@ impl Stopped {
             stopped_at: time(info.stopped_at),
             duration_seconds: info.duration.as_secs(),
             keepalive_stats: KeepaliveStats::new(info),
-            stats: LastStats {
-                manager_stats: ManagerStats::new(&info.manager),
-                media: Media::new(&info.media),
-            },
+            stats: LastStats { manager_stats: ManagerStats::new(&info.manager), media: Media::new(&info.media) },
         }
     }
 }

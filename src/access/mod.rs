@@ -1,0 +1,147 @@
+//! Who may do what, and how much of it: a credential becomes a [`Grant`] here and nowhere else.
+//!
+//! Nothing in here reads a file, a socket or a clock; what time it is comes in as an argument.
+
+mod connections;
+pub mod credential;
+mod grant;
+pub mod keys;
+mod limits;
+mod ring_provider;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+pub use connections::{Admitted, ConnectionLimits, Connections, Refused};
+pub use credential::Credential;
+pub use grant::{CameraScope, Forbidden, Grant, InvalidScope, Role};
+pub use keys::{ApiKey, InvalidKey};
+pub use limits::{Allowance, Buckets, ClientLimits};
+pub use token::{InvalidKeySet, TokenSettings};
+
+use self::token::{HmacKey, Tokens};
+
+/// A login of the pages lasts no longer, whatever it was made with.
+pub const SESSION: Duration = Duration::from_secs(12 * 3600);
+
+/// Why a credential gives nothing. The texts go to clients: they name no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is none.
+    #[error("A token or key is needed")]
+    Missing,
+    /// It looks like a token and cannot be read.
+    #[error("The token cannot be read: {0}")]
+    Malformed(&'static str),
+    /// Its algorithm is not one that is checked here; `none` is not.
+    #[error("The token's algorithm is not accepted")]
+    Algorithm,
+    /// It was signed with another key.
+    #[error("The token's signature is wrong")]
+    Signature,
+    /// Its time is over.
+    #[error("The token has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("The token is not valid yet")]
+    NotYet,
+    /// A claim is missing or makes no sense.
+    #[error("The token's claim {0}")]
+    Claim(String),
+    /// No such key.
+    #[error("The key is not known")]
+    UnknownKey,
+    /// The login is over, or was made with an earlier run of the service.
+    #[error("The login has ended")]
+    Session,
+}
+
+/// Where credentials are checked. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Access(Option<Arc<Inner>>);
+
+struct Inner {
+    keys: Vec<ApiKey>,
+    tokens: Tokens,
+    sessions: HmacKey,
+}
+
+impl Access {
+    /// Everybody may do everything.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// Only who has a key or token may do anything.
+    ///
+    /// # Errors
+    ///
+    /// The key set cannot be used.
+    pub fn new(keys: Vec<ApiKey>, tokens: &TokenSettings) -> Result<Self, InvalidKeySet> {
+        let sessions = HmacKey::new(&rand::random::<[u8; 32]>());
+        Ok(Self(Some(Arc::new(Inner { keys, tokens: Tokens::new(tokens)?, sessions }))))
+    }
+
+    /// Whether credentials are needed at all.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What a credential allows.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`].
+    pub fn grant(&self, credential: Option<Credential<'_>>, now: SystemTime) -> Result<Grant, Denied> {
+        let Some(inner) = &self.0 else { return Ok(Grant::everything()) };
+        match credential.ok_or(Denied::Missing)? {
+            Credential::Bearer(text) if token::looks_like_one(text) => inner.tokens.grant(text, now),
+            Credential::Bearer(text) => keys::find(&inner.keys, text, now),
+            Credential::Session(text) => inner.sessions.session(text, now),
+        }
+    }
+
+    /// A text for a cookie that stands for a grant until the grant ends, [`SESSION`] is over or the service ends;
+    /// and how long that is.
+    pub fn session(&self, grant: &Grant, now: SystemTime) -> Option<(String, Duration)> {
+        let inner = self.0.as_ref()?;
+        let latest = now + SESSION;
+        let until = grant.until().map_or(latest, |until| until.min(latest));
+        let lifetime = until.duration_since(now).ok()?;
+        Some((inner.sessions.sign(grant, until)?, lifetime))
+    }
+}
+
+impl fmt::Debug for Access {
+    /// Leaves keys and secrets out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "Access(on)" } else { "Access(off)" })
+    }
+}
+
+/// A token signed with a secret, for operators and tests.
+///
+/// # Errors
+///
+/// The secret is too short ([`token::MIN_SECRET`] bytes), or `until` is before 1970.
+pub fn create_token(secret: &str, grant: &Grant, until: SystemTime) -> Result<String, String> {
+    if secret.len() < token::MIN_SECRET {
+        return Err(format!("the secret must have at least {} bytes", token::MIN_SECRET));
+    }
+    HmacKey::new(secret.as_bytes()).sign(grant, until).ok_or_else(|| "the time is before 1970".to_owned())
+}
+
+/// Shortest HMAC secret in bytes (RFC 7518 §3.2).
+pub const MIN_SECRET: usize = token::MIN_SECRET;
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,205 @@
+//! The certificate of the listeners: read at the start, and again when its files change.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::time::MissedTickBehavior;
+
+use crate::base::Shutdown;
+
+/// Between two looks at the files. A failure is believed at the second: certificate and key are two files, and
+/// nobody replaces both at once.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Certificate chain and private key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `TLS_CERT_PATH`.
+    pub certificate: PathBuf,
+    /// `TLS_KEY_PATH`.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads both files.
+    fn load(&self) -> io::Result<CertifiedKey> {
+        let named = |path: &PathBuf, error: &dyn fmt::Display| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        };
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect)
+            .map_err(|error| named(&self.certificate, &error))?;
+        if certificates.is_empty() {
+            return Err(named(&self.certificate, &"holds no certificate"));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| named(&self.key, &error))?;
+        CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| named(&self.certificate, &error))
+    }
+
+    fn version(&self) -> Version {
+        let of = |path: &Path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
+        };
+        Version(of(&self.certificate), of(&self.key))
+    }
+}
+
+/// What tells one state of a file from another; `None` if there is none.
+type FileVersion = Option<(u64, u64, i64, i64, i64, i64)>;
+
+/// Of both files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version(FileVersion, FileVersion);
+
+/// How the certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateState {
+    /// When the one that is served was read.
+    pub loaded_at: SystemTime,
+    /// Replaced so often.
+    pub reloads: u64,
+    /// Why the files, as they are now, are not served; the earlier certificate is.
+    pub failure: Option<String>,
+}
+
+/// The certificate that is served. Cheap to clone.
+#[derive(Clone)]
+pub struct Certificates(Arc<Inner>);
+
+struct Inner {
+    files: TlsFiles,
+    first: Version,
+    current: RwLock<Arc<CertifiedKey>>,
+    state: Mutex<CertificateState>,
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificates").field(&self.0.files).finish()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+impl ResolvesServerCert for Inner {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Certificates {
+    /// Reads both files. An unreadable certificate is an error and never falls back to plain HTTP.
+    ///
+    /// # Errors
+    ///
+    /// A file is unreadable, holds no certificate or key, or they do not belong together; the text names the file.
+    pub fn load(files: TlsFiles) -> io::Result<Self> {
+        let first = files.version();
+        let current = RwLock::new(Arc::new(files.load()?));
+        let state = Mutex::new(CertificateState { loaded_at: SystemTime::now(), reloads: 0, failure: None });
+        Ok(Self(Arc::new(Inner { files, first, current, state })))
+    }
+
+    /// For the listeners: every handshake gets the certificate that is current then.
+    ///
+    /// # Errors
+    ///
+    /// The TLS library has no protocol version.
+    pub fn server_config(&self) -> io::Result<Arc<ServerConfig>> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
+        // HTTP/1.1 only: a WebSocket handshake needs it.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// How it is now.
+    pub fn state(&self) -> CertificateState {
+        self.lock().clone()
+    }
+
+    /// Looks at the files until the shutdown, and takes what is new: for new connections, without touching those
+    /// that are open. What cannot be used changes nothing but [`CertificateState::failure`], and is warned about.
+    pub async fn watch(self, shutdown: Shutdown) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = Watch { settled: self.0.first, failed: None };
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                _ = look.tick() => {}
+            }
+            let certificates = self.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                certificates.look(&mut watch);
+                watch
+            });
+            match looked.await {
+                Ok(after) => watch = after,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn look(&self, watch: &mut Watch) {
+        let version = self.0.files.version();
+        if version == watch.settled {
+            return;
+        }
+        match self.0.files.load() {
+            Ok(key) => {
+                *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                let mut state = self.lock();
+                let reloads = state.reloads + 1;
+                *state = CertificateState { loaded_at: SystemTime::now(), reloads, failure: None };
+                watch.settled = version;
+                tracing::info!(file = %self.0.files.certificate.display(), "new connections get the new certificate");
+            }
+            Err(_) if watch.failed != Some(version) => watch.failed = Some(version),
+            Err(error) => {
+                watch.settled = version;
+                tracing::warn!(%error, "the new certificate cannot be used; the earlier one stays");
+                self.lock().failure = Some(error.to_string());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CertificateState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the watch remembers of the files.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    /// Nothing more is to be done about this version.
+    settled: Version,
+    /// This one could not be used a moment ago.
+    failed: Option<Version>,
+}
+
+fn provider() -> CryptoProvider {
+    ring::default_provider()
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
