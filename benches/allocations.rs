@@ -30,7 +30,7 @@ struct Socket(RunSender);
 
 impl RunSink for Socket {
     fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> std::io::Result<()> {
-        self.0.send_run(path.remote, path.local, contents, segment)
+        self.0.send_run(path.remote.address, path.local, contents, segment)
     }
 }
 
@@ -65,7 +65,7 @@ fn fanout() {
             stream,
             tracks: NegotiatedTracks { video: Some(video), audio: None, cname: "bench".into() },
             sealer: Sealer::from_master(SrtpProfile::AeadAes128Gcm, &[n as u8; 16], &[3; 12]).expect("lengths fit"),
-            path: Path { remote, local: None },
+            path: Path { remote: remote.into(), local: None },
             counters: Arc::default(),
         };
         fanout.add_viewer(viewer, now, &mut socket);

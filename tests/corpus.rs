@@ -34,6 +34,8 @@ mod rtp;
 mod signaling;
 #[path = "../fuzz/bodies/stun.rs"]
 mod stun_request;
+#[path = "../fuzz/bodies/tcp_frames.rs"]
+mod tcp_frames;
 
 /// Shorter files are cut behind every byte, longer ones at about this many places.
 const MAX_CUTS: usize = 600;
@@ -103,6 +105,11 @@ fn camera_messages() {
 #[test]
 fn stun_requests() {
     replay("stun", stun_request::run);
+}
+
+#[test]
+fn tcp_connections() {
+    replay("tcp_frames", tcp_frames::run);
 }
 
 #[test]

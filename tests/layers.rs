@@ -62,7 +62,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
     (&["utoipa_axum"], &["http"]),
     // Schemas are derived where a type is serialized.
-    (&["utoipa"], &["base", "control", "http"]),
+    (&["utoipa"], &["base", "egress", "control", "http"]),
     (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),

@@ -47,7 +47,7 @@ struct Socket(RunSender);
 
 impl RunSink for Socket {
     fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> std::io::Result<()> {
-        self.0.send_run(path.remote, path.local, contents, segment)
+        self.0.send_run(path.remote.address, path.local, contents, segment)
     }
 }
 
@@ -242,7 +242,7 @@ fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
         stream,
         tracks: NegotiatedTracks { video: Some(video), audio: None, cname: "bench".into() },
         sealer: sealer(n),
-        path: Path { remote, local: None },
+        path: Path { remote: remote.into(), local: None },
         counters: Arc::default(),
     }
 }

@@ -42,7 +42,7 @@ impl Acceptor {
     /// A session for the offer, and an answer that takes the picture instead of sending one; and the number under
     /// which H.264 is sent.
     fn accept(&self, offer: &str, at: SocketAddr, now: Instant) -> (Session, RTCSessionDescription, u8) {
-        let candidates = vec![LocalCandidate { ip: at.ip(), port: at.port() }];
+        let candidates = vec![LocalCandidate::udp(at.ip(), at.port())];
         let config = SessionConfig { identity: self.0.clone(), candidates };
         let offer = ParsedOffer::parse(offer).expect("a valid offer");
         let (session, answer) =
@@ -243,10 +243,10 @@ async fn handshake(mut session: Session, socket: UdpSocket) -> UdpSocket {
     loop {
         while let Some(output) = session.poll_output() {
             match output {
-                Output::Transmit { to, datagram } => drop(socket.send_to(&datagram, to).await),
+                Output::Transmit { to, datagram } => drop(socket.send_to(&datagram, to.address).await),
                 Output::Connected { .. } => {
                     while let Some(Output::Transmit { to, datagram }) = session.poll_output() {
-                        let _ = socket.send_to(&datagram, to).await;
+                        let _ = socket.send_to(&datagram, to.address).await;
                     }
                     return socket.into_std().expect("ours again");
                 }

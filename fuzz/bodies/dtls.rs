@@ -50,7 +50,7 @@ fn drain(session: &mut Session, source: SocketAddr) -> usize {
     while let Some(output) = session.poll_output() {
         match output {
             Output::Transmit { to, datagram } => {
-                assert_eq!(to, source);
+                assert_eq!(to, source.into());
                 assert!(datagram.len() <= 1500, "{}", datagram.len());
                 answers += 1;
             }

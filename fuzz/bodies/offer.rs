@@ -69,7 +69,7 @@ fn config() -> &'static SessionConfig {
     static CONFIG: OnceLock<SessionConfig> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let candidates = ["203.0.113.7", "2001:db8::7"]
-            .map(|ip| LocalCandidate { ip: ip.parse().expect("an address"), port: 8189 })
+            .map(|ip| LocalCandidate::udp(ip.parse().expect("an address"), 8189))
             .to_vec();
         SessionConfig { identity: Identity::generate().expect("a certificate"), candidates }
     })

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::StartError;
 use crate::config::{Config, PortRange};
-use crate::egress::ViewerPort;
+use crate::egress::{PortOptions, ViewerPort};
 use crate::http::{Certificates, TlsFiles};
 use crate::ingest::{CameraPorts, PortPlan};
 
@@ -44,8 +44,8 @@ impl Listeners {
             signaling: tcp("signaling.port", config.signaling.host, config.signaling.port)?,
             dashboard: tcp("dashboard.port", config.dashboard.host, config.dashboard.port)?,
             cameras,
-            viewers: ViewerPort::bind(viewer_address)
-                .map_err(udp("viewers.udp_port", format!("UDP {viewer_address}")))?,
+            viewers: ViewerPort::bind(viewer_address, PortOptions { tcp: viewers.ice_tcp, ipv6: viewers.ipv6 })
+                .map_err(udp("viewers.udp_port", format!("port {viewer_address}")))?,
             certificates: certificates(config)?,
         })
     }

@@ -1,7 +1,7 @@
 //! The running service: its parts, built bottom-up and drained top-down.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::access::{Access, ApiKey, ClientLimits, ConnectionLimits, Connections, TokenSettings};
+use crate::base::net::ipv6_addresses;
 use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
@@ -305,19 +306,23 @@ fn start_webhook(
 
 fn egress_settings(config: &Config) -> EgressSettings {
     EgressSettings {
-        advertise: advertised(&config.network, &config.viewers),
+        advertise: advertised(&config.network, &config.viewers, &ipv6_addresses()),
         connect_timeout: config.viewers.connect_timeout,
         shards: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
 
-/// The addresses under which viewers may find the UDP port, the nearest first.
-fn advertised(network: &NetworkConfig, viewers: &ViewerConfig) -> Vec<IpAddr> {
+/// The addresses under which viewers may find the port, the nearest first; `ipv6` are those of the machine.
+fn advertised(network: &NetworkConfig, viewers: &ViewerConfig, ipv6: &[Ipv6Addr]) -> Vec<IpAddr> {
     let local = if viewers.host.is_unspecified() { network.local_ip() } else { viewers.host };
     let mut addresses = vec![local];
     // Behind NAT the external address is that of the router, which forwards the port.
     if let Some(external) = network.external_ip.filter(|external| *external != local) {
         addresses.push(external);
+    }
+    if viewers.ipv6 && viewers.host.is_unspecified() {
+        let more = ipv6.iter().map(|ip| IpAddr::V6(*ip)).filter(|ip| !addresses.contains(ip)).collect::<Vec<_>>();
+        addresses.extend(more);
     }
     addresses
 }
@@ -459,11 +464,26 @@ mod tests {
             ..Default::default()
         };
         let viewers = ViewerConfig::default();
-        assert_eq!(advertised(&network(None), &viewers), [ip("192.168.1.10")]);
-        assert_eq!(advertised(&network(Some("192.168.1.10")), &viewers), [ip("192.168.1.10")]);
+        assert_eq!(advertised(&network(None), &viewers, &[]), [ip("192.168.1.10")]);
+        assert_eq!(advertised(&network(Some("192.168.1.10")), &viewers, &[]), [ip("192.168.1.10")]);
         let both = [ip("192.168.1.10"), ip("203.0.113.7")];
-        assert_eq!(advertised(&network(Some("203.0.113.7")), &viewers), both);
+        assert_eq!(advertised(&network(Some("203.0.113.7")), &viewers, &[]), both);
         let bound = ViewerConfig { host: ip("127.0.0.1"), ..viewers };
-        assert_eq!(advertised(&network(None), &bound), [ip("127.0.0.1")]);
+        assert_eq!(advertised(&network(None), &bound, &["fd00::2".parse().unwrap()]), [ip("127.0.0.1")]);
+    }
+
+    #[test]
+    fn viewers_get_the_ipv6_addresses_too_and_an_external_one_may_be_one() {
+        let network = NetworkConfig {
+            local_ip: Some(ip("192.168.1.10")),
+            external_ip: Some(ip("2001:db8::7")),
+            ..Default::default()
+        };
+        let own: Vec<Ipv6Addr> = ["fd00::2", "2001:db8::7"].map(|text| text.parse().unwrap()).to_vec();
+        let viewers = ViewerConfig::default();
+        let all = ["192.168.1.10", "2001:db8::7", "fd00::2"].map(ip);
+        assert_eq!(advertised(&network, &viewers, &own), all);
+        let without = ViewerConfig { ipv6: false, ..viewers };
+        assert_eq!(advertised(&network, &without, &own), all[..2]);
     }
 }

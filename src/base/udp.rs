@@ -27,10 +27,40 @@ pub const MAX_RUN_BYTES: usize = 60_000;
 ///
 /// Names the address that cannot be bound.
 pub fn bind(address: SocketAddr, receive_buffer: usize, send_buffer: usize) -> io::Result<std::net::UdpSocket> {
+    bind_with(address, receive_buffer, send_buffer, |_| Ok(()))
+}
+
+/// The same for one family only: an IPv6 socket leaves IPv4 to another one on the same port.
+///
+/// # Errors
+///
+/// Names the address that cannot be bound.
+pub fn bind_one_family(
+    address: SocketAddr,
+    receive_buffer: usize,
+    send_buffer: usize,
+) -> io::Result<std::net::UdpSocket> {
+    bind_with(
+        address,
+        receive_buffer,
+        send_buffer,
+        |socket| {
+            if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) }
+        },
+    )
+}
+
+fn bind_with(
+    address: SocketAddr,
+    receive_buffer: usize,
+    send_buffer: usize,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<std::net::UdpSocket> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot bind UDP {address}: {e}"));
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(named)?;
     let _ = socket.set_recv_buffer_size(receive_buffer);
     let _ = socket.set_send_buffer_size(send_buffer);
+    prepare(&socket).map_err(named)?;
     socket.bind(&address.into()).map_err(named)?;
     socket.set_nonblocking(true).map_err(named)?;
     Ok(socket.into())
@@ -51,6 +81,7 @@ pub struct Datagram {
 pub struct BatchSocket {
     socket: UdpSocket,
     state: UdpSocketState,
+    is_ipv4: bool,
 }
 
 impl BatchSocket {
@@ -61,7 +92,13 @@ impl BatchSocket {
     /// The socket's options cannot be set, or there is no tokio runtime.
     pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state })
+        let is_ipv4 = socket.local_addr()?.is_ipv4();
+        Ok(Self { socket: UdpSocket::from_std(socket)?, state, is_ipv4 })
+    }
+
+    /// Whether it is bound to an IPv4 address.
+    pub fn is_ipv4(&self) -> bool {
+        self.is_ipv4
     }
 
     /// Whether there is something to read.
@@ -99,7 +136,7 @@ impl Default for BatchReceiver {
 
 impl BatchReceiver {
     /// Appends what waits on `socket` to `received`, a bounded number of datagrams at a time.
-    pub fn receive(&mut self, BatchSocket { socket, state }: &BatchSocket, received: &mut Vec<Datagram>) {
+    pub fn receive(&mut self, BatchSocket { socket, state, .. }: &BatchSocket, received: &mut Vec<Datagram>) {
         for _ in 0..CALLS_PER_TURN {
             let mut slices = self.buffers.chunks_exact_mut(MESSAGE_SIZE).map(IoSliceMut::new).collect::<Vec<_>>();
             let mut metas = [RecvMeta::default(); BATCH];

@@ -83,6 +83,9 @@ impl Checker<'_> {
         if c.mqtt.embedded {
             tcp.push(("mqtt.embedded_bind", c.mqtt.embedded_bind.ip(), c.mqtt.embedded_bind.port()));
         }
+        if c.viewers.ice_tcp {
+            tcp.push(("viewers.udp_port", c.viewers.host, c.viewers.udp_port));
+        }
         let udp = vec![
             ("media.video_port", c.media.host, c.media.video_port),
             ("media.rtcp_port", c.media.host, c.media.rtcp_port),

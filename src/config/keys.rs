@@ -74,6 +74,8 @@ pub static KEYS: &[Key] = &[
     key!("media.feedback", ["MEDIA_FEEDBACK"], media.feedback),
     key!("viewers.host", ["VIEWER_HOST"], viewers.host),
     key!("viewers.udp_port", ["VIEWER_UDP_PORT"], viewers.udp_port),
+    key!("viewers.ice_tcp", ["VIEWER_ICE_TCP"], viewers.ice_tcp),
+    key!("viewers.ipv6", ["VIEWER_IPV6"], viewers.ipv6),
     key!("viewers.max_per_stream", ["MAX_VIEWERS_PER_STREAM"], viewers.max_per_stream),
     key!("viewers.connect_timeout", ["VIEWER_CONNECT_TIMEOUT"], viewers.connect_timeout),
     key!("viewers.stun_server", ["STUN_SERVER"], viewers.stun_server),

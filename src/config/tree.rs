@@ -211,6 +211,10 @@ pub struct ViewerConfig {
     pub host: IpAddr,
     /// UDP port of all viewers (`VIEWER_UDP_PORT`).
     pub udp_port: u16,
+    /// ICE-TCP on the same port number (`VIEWER_ICE_TCP`).
+    pub ice_tcp: bool,
+    /// IPv6 as well, where the machine has it (`VIEWER_IPV6`).
+    pub ipv6: bool,
     /// Viewers of one stream (`MAX_VIEWERS_PER_STREAM`).
     pub max_per_stream: u32,
     /// A viewer that is not connected by then is forgotten (`VIEWER_CONNECT_TIMEOUT`).
@@ -409,6 +413,8 @@ impl Default for ViewerConfig {
         Self {
             host: ANY,
             udp_port: 8189,
+            ice_tcp: true,
+            ipv6: true,
             max_per_stream: 10,
             connect_timeout: Duration::from_secs(20),
             stun_server: None,

@@ -16,7 +16,7 @@ use super::live::LiveFrames;
 use super::session::State;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
-use crate::egress::{Candidate, CloseReason};
+use crate::egress::{Candidate, CloseReason, IceRestart, RestartError, ViewerAnswer};
 use crate::telemetry::metrics::Collect;
 
 /// Every call answers within this time, whatever hangs below (contract §5: 10 s).
@@ -219,6 +219,8 @@ pub(super) enum Request {
     Frames { camera: CameraId, counts: bool, reply: Reply<Result<LiveFrames, AddViewerError>> },
     Keyframe { stream: StreamId, reply: Reply<()> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
+    RestartViewer { viewer: ViewerId, offer: String, reply: Reply<Result<ViewerAnswer, RestartError>> },
+    RestartIce { viewer: ViewerId, remote_ufrag: String, reply: Reply<Result<IceRestart, RestartError>> },
     Cameras { reply: Reply<Vec<CameraInfo>> },
     Camera { camera: CameraId, reply: Reply<Option<CameraInfo>> },
     History { camera: CameraId, reply: Reply<(Vec<Point>, Vec<Change>)> },
@@ -326,6 +328,32 @@ impl Control {
     /// [`Unavailable`].
     pub async fn remove_viewer(&self, viewer: ViewerId) -> Result<bool, Unavailable> {
         self.ask(|reply| Request::RemoveViewer { viewer, reply }).await
+    }
+
+    /// Takes the next offer of a running viewer's peer connection: an ICE restart. Media goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_viewer(
+        &self,
+        viewer: ViewerId,
+        offer: String,
+    ) -> Result<Result<ViewerAnswer, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartViewer { viewer, offer, reply }).await
+    }
+
+    /// Restarts ICE for a viewer whose client has only sent its new user fragment (WHEP).
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; inside, why it is no restart. The viewer goes on as it was.
+    pub async fn restart_ice(
+        &self,
+        viewer: ViewerId,
+        remote_ufrag: String,
+    ) -> Result<Result<IceRestart, RestartError>, Unavailable> {
+        self.ask(|reply| Request::RestartIce { viewer, remote_ufrag, reply }).await
     }
 
     /// What was counted since the start.

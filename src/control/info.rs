@@ -10,7 +10,7 @@ use super::registry::CameraFacts;
 use super::session::{ActiveReason, State};
 use super::settings::BrokerStatus;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
-use crate::egress::ViewerStats;
+use crate::egress::{Drops, ViewerStats};
 use crate::ingest::{DropReason, IngestStats, RefusedSource};
 
 /// A stream, running or failed.
@@ -124,13 +124,15 @@ pub struct ViewerInfo {
     pub stats: Option<ViewerStats>,
 }
 
-/// What was dropped on the camera ports.
+/// What was dropped on the camera ports and the viewer port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     /// The sources, each with the camera that it comes nearest to; the last heard one first.
     pub refused: Vec<(Option<CameraId>, RefusedSource)>,
     /// Packets dropped since the start, for every reason.
     pub dropped: Vec<(DropReason, u64)>,
+    /// What arrived on the viewer port in vain.
+    pub viewer_port: Drops,
 }
 
 /// How the service is.

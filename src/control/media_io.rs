@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::{StreamId, ViewerId};
-use crate::egress::{AddViewer, CloseReason, EgressHandle, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{
+    AddViewer, CloseReason, Drops, EgressHandle, FrameTap, IceRestart, RestartError, ViewerAnswer, ViewerError,
+    ViewerStats,
+};
 use crate::ingest::{DropReason, IngestHandle, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::FrameSink;
 
@@ -48,6 +51,12 @@ pub trait Egress: Clone + Send + Sync + 'static {
     fn remove_viewer(&self, viewer: ViewerId, reason: CloseReason);
     /// See [`EgressHandle::viewer_stats`].
     fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats>;
+    /// See [`EgressHandle::restart_viewer`].
+    fn restart_viewer(&self, viewer: ViewerId, offer: &str) -> Result<ViewerAnswer, RestartError>;
+    /// See [`EgressHandle::restart_ice`].
+    fn restart_ice(&self, viewer: ViewerId, remote_ufrag: &str) -> Result<IceRestart, RestartError>;
+    /// See [`EgressHandle::drops`].
+    fn drops(&self) -> Drops;
 }
 
 impl Ingest for IngestHandle {
@@ -119,5 +128,17 @@ impl Egress for EgressHandle {
 
     fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
         self.viewer_stats(viewer)
+    }
+
+    fn restart_viewer(&self, viewer: ViewerId, offer: &str) -> Result<ViewerAnswer, RestartError> {
+        self.restart_viewer(viewer, offer)
+    }
+
+    fn restart_ice(&self, viewer: ViewerId, remote_ufrag: &str) -> Result<IceRestart, RestartError> {
+        self.restart_ice(viewer, remote_ufrag)
+    }
+
+    fn drops(&self) -> Drops {
+        self.drops()
     }
 }

@@ -14,7 +14,10 @@ use super::session::Timing;
 use super::settings::{BrokerStatus, Settings};
 use super::{AddViewerError, Control, NewViewer, Parts, ViewerHandle, start};
 use crate::base::{CameraId, Shutdown, StreamId, ViewerId};
-use crate::egress::{AddViewer, Candidate, CloseReason, EgressEvent, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
+use crate::egress::{
+    AddViewer, Candidate, CloseReason, Drops, EgressEvent, FrameTap, IceRestart, RestartError, ViewerAnswer,
+    ViewerError, ViewerStats,
+};
 use crate::ingest::{DropReason, IngestEvent, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use crate::media::{Frame, FrameSink};
 
@@ -40,6 +43,7 @@ pub(crate) enum Call {
     CloseEgress(StreamId, CloseReason),
     AddViewer(ViewerId, String),
     RemoveViewer(ViewerId, CloseReason),
+    RestartViewer(ViewerId, String),
     Publish(CameraId, CommandKind, serde_json::Value),
 }
 
@@ -210,6 +214,22 @@ impl Egress for FakeEgress {
 
     fn viewer_stats(&self, _viewer: ViewerId) -> Option<ViewerStats> {
         None
+    }
+
+    fn restart_viewer(&self, viewer: ViewerId, offer: &str) -> Result<ViewerAnswer, RestartError> {
+        self.0.record(Call::RestartViewer(viewer, offer.to_owned()));
+        match offer.contains("restart") {
+            true => Ok(ViewerAnswer { sdp: "v=0 again\r\n".into(), candidates: Vec::new() }),
+            false => Err(RestartError::NotARestart("another peer connection".into())),
+        }
+    }
+
+    fn restart_ice(&self, _viewer: ViewerId, remote_ufrag: &str) -> Result<IceRestart, RestartError> {
+        Ok(IceRestart { ufrag: format!("to-{remote_ufrag}"), pwd: "p".into(), candidates: Vec::new() })
+    }
+
+    fn drops(&self) -> Drops {
+        Drops::default()
     }
 }
 

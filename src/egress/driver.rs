@@ -3,16 +3,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
 use super::handle::EgressEvent;
-use super::sessions::{Action, Sessions};
+use super::sessions::{Action, Sessions, Standing};
 use super::shard::{Command, ShardInbox};
+use super::tcp::Incoming;
+use super::tcp_connections::{Connections, Cut};
+use super::viewer::Path;
 use crate::base::Shutdown;
 use crate::base::time::ntp64;
 use crate::base::udp::{BatchReceiver, BatchSocket, Datagram};
+use crate::webrtc::Remote;
 
 /// State shared by the driver and its handles.
 pub(super) struct Shared {
@@ -34,7 +39,14 @@ impl Shared {
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
-    socket: BatchSocket,
+    /// One a family.
+    sockets: Vec<BatchSocket>,
+    connections: Arc<Connections>,
+    incoming: mpsc::Receiver<Incoming>,
+    /// From connections, since the last turn.
+    arrived: Vec<Incoming>,
+    /// There are connections, or may be some.
+    listens: bool,
     shards: Arc<[ShardInbox]>,
     receiver: BatchReceiver,
     received: Vec<Datagram>,
@@ -45,6 +57,8 @@ pub(super) struct Driver {
     unsent: Vec<VecDeque<Command>>,
 }
 
+/// Datagrams from connections per turn.
+const MAX_ARRIVED: usize = 128;
 /// A shard whose queue was full is asked again after this time.
 const RETRY: Duration = Duration::from_millis(5);
 /// Wishes for keyframes are dropped beyond this many pending events; ends of viewers never are.
@@ -52,14 +66,19 @@ const MAX_PENDING_WISHES: usize = 1_024;
 
 impl Driver {
     pub(super) fn new(
-        socket: std::net::UdpSocket,
+        sockets: Vec<std::net::UdpSocket>,
+        (connections, incoming): (Arc<Connections>, mpsc::Receiver<Incoming>),
         shared: Arc<Shared>,
         shards: Arc<[ShardInbox]>,
         events: mpsc::Sender<EgressEvent>,
     ) -> io::Result<Self> {
         Ok(Self {
             shared,
-            socket: BatchSocket::new(socket)?,
+            sockets: sockets.into_iter().map(BatchSocket::new).collect::<io::Result<_>>()?,
+            connections,
+            incoming,
+            arrived: Vec::new(),
+            listens: true,
             unsent: shards.iter().map(|_| VecDeque::new()).collect(),
             shards,
             receiver: BatchReceiver::default(),
@@ -82,7 +101,14 @@ impl Driver {
             let stalled = !self.pending.is_empty();
             tokio::select! {
                 () = shutdown.requested() => break,
-                () = self.socket.readable() => self.receiver.receive(&self.socket, &mut self.received),
+                () = readable(&self.sockets) => {
+                    for socket in &self.sockets {
+                        self.receiver.receive(socket, &mut self.received);
+                    }
+                }
+                count = self.incoming.recv_many(&mut self.arrived, MAX_ARRIVED), if self.listens => {
+                    self.listens = count > 0;
+                }
                 () = timer => {}
                 () = self.shared.wake.notified() => {}
                 _ = self.events.reserve(), if stalled => {}
@@ -91,6 +117,7 @@ impl Driver {
         }
         // What handles left behind: goodbyes of the last viewers.
         self.turn();
+        self.connections.close_all();
         for shard in self.shards.iter() {
             let mut stop = shard.command(Command::Stop);
             // The shard empties its queue all the time.
@@ -98,6 +125,17 @@ impl Driver {
                 tokio::task::yield_now().await;
                 stop = shard.command(command);
             }
+        }
+    }
+
+    /// A full socket buffer or connection loses the datagram; STUN and DTLS repeat theirs.
+    fn send(&self, path: Path, datagram: &[u8]) {
+        let Remote { address, connection } = path.remote;
+        if let Some(id) = connection {
+            return drop(self.connections.send_run(id, datagram, datagram.len()));
+        }
+        if let Some(socket) = self.sockets.iter().find(|socket| socket.is_ipv4() == address.is_ipv4()) {
+            drop(socket.try_send(address, path.local, datagram));
         }
     }
 
@@ -130,7 +168,21 @@ impl Driver {
         {
             let mut sessions = self.shared.lock();
             for Datagram { source, local_ip, bytes } in self.received.drain(..) {
-                sessions.on_datagram(source, local_ip, &bytes, now, ntp_short);
+                sessions.on_datagram(source.into(), local_ip, &bytes, now, ntp_short);
+            }
+            for incoming in self.arrived.drain(..) {
+                match incoming {
+                    Incoming::Datagram(connection, bytes) => {
+                        let (remote, local) = (connection.remote, connection.local_ip);
+                        let standing = sessions.on_datagram(remote, local, &bytes, now, ntp_short);
+                        match (remote.connection, standing) {
+                            (Some(id), Standing::Stranger) => self.connections.cut(id, Cut::Stranger),
+                            (Some(id), Standing::Proven) => self.connections.prove(id),
+                            _ => {}
+                        }
+                    }
+                    Incoming::Closed(remote) => sessions.on_disconnected(remote),
+                }
             }
             sessions.handle_timeout(now, ntp_short);
             actions.extend(std::iter::from_fn(|| sessions.poll_action()));
@@ -138,8 +190,7 @@ impl Driver {
         }
         for action in actions {
             match action {
-                // A full socket buffer loses the datagram; STUN and DTLS repeat theirs.
-                Action::Send { path, datagram } => drop(self.socket.try_send(path.remote, path.local, &datagram)),
+                Action::Send { path, datagram } => self.send(path, &datagram),
                 Action::Shard(index, command) => self.command(index, command),
             }
         }
@@ -149,4 +200,14 @@ impl Driver {
             self.pending.retain(|event| !matches!(event, EgressEvent::KeyframeWanted { .. }));
         }
     }
+}
+
+/// Resolves when there is something to read on one of the sockets.
+async fn readable(sockets: &[BatchSocket]) {
+    std::future::poll_fn(|cx| {
+        // All are asked, so that each wakes us.
+        let ready = sockets.iter().filter(|socket| socket.poll_readable(cx).is_ready()).count();
+        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

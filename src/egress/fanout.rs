@@ -124,6 +124,7 @@ impl Fanout {
         }
         let mut budget = REPLAY_PACKETS;
         let mut pause = REPLAY_TURN;
+        let mut refused = Vec::new();
         while budget > 0
             && let Some(viewer) = self.replaying.pop_front()
         {
@@ -134,6 +135,8 @@ impl Fanout {
             match out.send_backlog(&mut share, run, sink) {
                 Ok(true) => self.replaying.push_back(viewer),
                 Ok(false) => {}
+                // Its connection is full: the others go on.
+                Err(_) if out.over_tcp() => refused.push(viewer),
                 Err(_) => {
                     self.replaying.push_back(viewer);
                     pause = REPLAY_PAUSE;
@@ -142,6 +145,10 @@ impl Fanout {
             }
             budget -= before - share;
         }
+        if self.replaying.is_empty() && !refused.is_empty() {
+            pause = REPLAY_PAUSE;
+        }
+        self.replaying.extend(refused);
         self.next_replay = Some(now + pause);
     }
 

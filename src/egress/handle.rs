@@ -8,13 +8,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::driver::{Driver, Shared};
+use super::port::{Drops, ViewerPort};
 use super::sessions::Sessions;
-use super::shard::{self, Command, ShardInbox, ShardSink};
+use super::shard::{self, Command, ShardInbox, ShardSink, SocketSink};
 use super::tap::{self, FrameTap};
-use crate::base::udp::{self, RunSender};
+use super::tcp;
+use super::tcp_connections::Connections;
+use crate::base::udp::RunSender;
 use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::{Codec, FrameSink};
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
+
+/// Datagrams of all TCP connections that wait for the driver; their connections wait when it is full.
+const TCP_QUEUE: usize = 256;
 
 /// A viewer who wants in.
 #[derive(Debug, Clone)]
@@ -64,6 +70,31 @@ pub enum ViewerError {
     /// Egress has stopped or is overloaded.
     #[error("the media engine cannot take another viewer now")]
     Unavailable,
+}
+
+/// Our side of an ICE restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceRestart {
+    /// `a=ice-ufrag`
+    pub ufrag: String,
+    /// `a=ice-pwd`
+    pub pwd: String,
+    /// `candidate:…` lines; the same as before.
+    pub candidates: Vec<String>,
+}
+
+/// Why ICE was not restarted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestartError {
+    /// The session is over.
+    #[error("there is no such viewer")]
+    NoViewer,
+    /// The offer is that of another peer connection, or changes the media: it takes a new viewer.
+    #[error("{0}")]
+    NotARestart(String),
+    /// The offer or fragment cannot be used; the text says why in words.
+    #[error("{0}")]
+    Offer(String),
 }
 
 /// Why a viewer's session ended.
@@ -123,6 +154,8 @@ pub struct ViewerStats {
     pub connected: bool,
     /// The browser's address.
     pub remote: Option<SocketAddr>,
+    /// It is reached by TCP (RFC 6544).
+    pub over_tcp: bool,
     /// RTP packets sent.
     pub packets: u64,
     /// Bytes sent, SRTP included.
@@ -148,7 +181,8 @@ pub struct ViewerStats {
 /// Settings of the egress.
 #[derive(Debug, Clone)]
 pub struct EgressSettings {
-    /// Addresses to advertise as host candidates, most preferred first; all with the port that is bound.
+    /// Addresses to advertise as host candidates, most preferred first; all with the port that is bound. Those of a
+    /// family that is not served are left out.
     pub advertise: Vec<IpAddr>,
     /// A viewer that is not connected after this is forgotten.
     pub connect_timeout: Duration,
@@ -156,39 +190,12 @@ pub struct EgressSettings {
     pub shards: usize,
 }
 
-/// The viewer port, bound but not yet served.
-pub struct ViewerPort(std::net::UdpSocket);
-
-/// Keyframes to thousands of viewers at once must fit; the kernel may grant less.
-const SEND_BUFFER: usize = 8 << 20;
-/// Feedback and handshakes of all viewers.
-const RECEIVE_BUFFER: usize = 4 << 20;
-
-impl ViewerPort {
-    /// Binds the UDP port of all viewers; port 0 lets the system choose.
-    ///
-    /// # Errors
-    ///
-    /// Names the address that cannot be bound.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        udp::bind(address, RECEIVE_BUFFER, SEND_BUFFER).map(Self)
-    }
-
-    /// The port really bound.
-    ///
-    /// # Errors
-    ///
-    /// The system does not say.
-    pub fn port(&self) -> io::Result<u16> {
-        Ok(self.0.local_addr()?.port())
-    }
-}
-
 /// Handle of the egress; cheap to clone. Calls take effect before they return, datagrams leave soon after.
 #[derive(Clone)]
 pub struct EgressHandle {
     shared: Arc<Shared>,
     shards: Arc<[ShardInbox]>,
+    connections: Arc<Connections>,
 }
 
 impl EgressHandle {
@@ -205,25 +212,35 @@ impl EgressHandle {
     ) -> io::Result<Self> {
         let number = port.port()?;
         let identity = Identity::generate().map_err(io::Error::other)?;
-        let candidates = settings.advertise.iter().map(|ip| LocalCandidate { ip: *ip, port: number }).collect();
-        let sender = RunSender::new(port.0.try_clone()?)?;
+        let reachable = settings.advertise.iter().filter(|ip| port.serves(**ip));
+        let mut candidates: Vec<_> = reachable.map(|ip| LocalCandidate::udp(*ip, number)).collect();
+        if !port.tcp.is_empty() {
+            candidates.extend(candidates.clone().iter().map(|udp| LocalCandidate::tcp(udp.ip, number)));
+        }
+        let senders = port.udp.iter().map(|socket| RunSender::new(socket.try_clone()?));
+        let senders: Arc<[RunSender]> = senders.collect::<io::Result<Vec<_>>>()?.into();
+        let connections = Arc::new(Connections::default());
         let count = settings.shards.max(1);
         let (shards, threads): (Vec<_>, Vec<_>) = (0..count)
-            .map(|index| shard::spawn(index, sender.clone()))
+            .map(|index| shard::spawn(index, SocketSink::new(&port.udp, senders.clone(), connections.clone())?))
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
         let shards: Arc<[ShardInbox]> = shards.into();
         let config = SessionConfig { identity, candidates };
         let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, count)));
-        let driver = Driver::new(port.0, shared.clone(), shards.clone(), events)?;
+        let (incoming, incoming_rx) = mpsc::channel(TCP_QUEUE);
+        let driver = Driver::new(port.udp, (connections.clone(), incoming_rx), shared.clone(), shards.clone(), events)?;
+        for listener in port.tcp {
+            shutdown.spawn(tcp::accept(listener, connections.clone(), incoming.clone(), shutdown.clone()));
+        }
         let stop = shutdown.clone();
         shutdown.spawn(async move {
             driver.run(stop).await;
             // The driver has told them to stop.
             let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|t| drop(t.join()))).await;
         });
-        Ok(Self { shared, shards })
+        Ok(Self { shared, shards, connections })
     }
 
     /// Opens a stream and returns where its frames go.
@@ -260,6 +277,31 @@ impl EgressHandle {
         let answer = self.shared.lock().add(&viewer, &offer, Instant::now());
         self.shared.wake.notify_one();
         answer
+    }
+
+    /// Takes the next offer of a running viewer's peer connection: an ICE restart, after which DTLS and SRTP go on.
+    ///
+    /// # Errors
+    ///
+    /// [`RestartError`]; the session goes on as it was.
+    pub fn restart_viewer(&self, viewer: ViewerId, offer: &str) -> Result<ViewerAnswer, RestartError> {
+        let offer = ParsedOffer::parse(offer).map_err(|e| RestartError::Offer(e.to_string()))?;
+        self.shared.lock().restart(viewer, &offer)
+    }
+
+    /// Restarts ICE for a viewer whose client has only sent its new user fragment (WHEP `PATCH`, RFC 8840 §4.4).
+    ///
+    /// # Errors
+    ///
+    /// [`RestartError`]; the session goes on as it was.
+    pub fn restart_ice(&self, viewer: ViewerId, remote_ufrag: &str) -> Result<IceRestart, RestartError> {
+        self.shared.lock().restart_ice(viewer, remote_ufrag)
+    }
+
+    /// What arrived on the viewer port in vain since the start, by reason.
+    pub fn drops(&self) -> Drops {
+        let (stranger, sessions) = self.shared.lock().drops();
+        Drops { stranger, sessions, tcp: self.connections.counters() }
     }
 
     /// Ends a viewer's session; unknown ids are ignored.

@@ -8,13 +8,19 @@ mod driver;
 pub mod fanout;
 mod handle;
 mod limits;
+mod port;
 mod sessions;
 mod shard;
 mod tap;
+mod tcp;
+mod tcp_connections;
+pub mod tcp_frames;
 pub mod viewer;
 
 pub use handle::{
-    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, ViewerAnswer, ViewerError,
-    ViewerPort, ViewerStats,
+    AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, IceRestart, RestartError,
+    ViewerAnswer, ViewerError, ViewerStats,
 };
+pub use port::{Drops, PortOptions, ViewerPort};
 pub use tap::FrameTap;
+pub use tcp_connections::TcpCounters;

@@ -4,18 +4,23 @@
 //! is known only after its integrity check (design §2).
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::handle::{AddViewer, Candidate, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
+use super::handle::{
+    AddViewer, Candidate, CloseReason, EgressEvent, IceRestart, RestartError, ViewerAnswer, ViewerError, ViewerStats,
+};
 use super::limits::ViewerLimits;
 use super::shard::Command;
 use super::viewer::{NewViewer, Path, ViewerCounters};
 use crate::base::{StreamId, Timers, ViewerId};
-use crate::media::Ssrc;
-use crate::webrtc::{CloseCause, Feedback, Output, ParsedOffer, RunningCodecs, Session, SessionConfig, request_ufrag};
+use crate::media::{Codec, Ssrc};
+use crate::webrtc::{
+    Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, RunningCodecs, Session,
+    SessionConfig, SessionCounters, request_ufrag,
+};
 
 /// Middle 32 bits of NTP time count 1/65,536 s.
 const NTP_SHORT: f64 = 65_536.0;
@@ -37,12 +42,28 @@ pub(super) enum Action {
     Shard(usize, Command),
 }
 
+/// Whose a datagram was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nobody's.
+    Stranger,
+    /// It names a viewer, which has proved nothing from there.
+    Unproven,
+    /// A viewer's, who has passed an authenticated check from there.
+    Proven,
+}
+
 struct Entry {
     session: Session,
+    /// Under which checks find it: the present fragment, and the one before an ICE restart.
+    ufrags: Vec<String>,
+    /// For the answers after the first.
+    profile_level_id: Option<String>,
+    audio: Option<Codec>,
     stream: StreamId,
     shard: usize,
     counters: Arc<ViewerCounters>,
-    sources: HashSet<SocketAddr>,
+    sources: HashSet<Remote>,
     path: Option<Path>,
     connect_by: Option<Instant>,
     stats: ViewerStats,
@@ -56,12 +77,14 @@ pub(super) struct Sessions {
     entries: HashMap<ViewerId, Entry>,
     streams: HashSet<StreamId>,
     by_ufrag: HashMap<String, ViewerId>,
-    by_source: HashMap<SocketAddr, ViewerId>,
+    by_source: HashMap<Remote, ViewerId>,
     timers: Timers<ViewerId>,
     limits: ViewerLimits,
     actions: VecDeque<Action>,
     events: VecDeque<EgressEvent>,
-    unknown: u64,
+    strangers: u64,
+    /// Counters of sessions that are over.
+    ended: SessionCounters,
 }
 
 impl Sessions {
@@ -78,7 +101,8 @@ impl Sessions {
             limits: ViewerLimits::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
-            unknown: 0,
+            strangers: 0,
+            ended: SessionCounters::default(),
         }
     }
 
@@ -118,7 +142,10 @@ impl Sessions {
         self.load[shard] += 1;
         self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
         let entry = Entry {
+            ufrags: vec![session.local_ufrag().to_owned()],
             session,
+            profile_level_id: add.profile_level_id.clone(),
+            audio: add.audio,
             stream: add.stream,
             shard,
             counters: Arc::default(),
@@ -129,13 +156,61 @@ impl Sessions {
         };
         self.entries.insert(add.viewer, entry);
         self.rearm(add.viewer);
-        let (sdp_mid, sdp_m_line_index) = (answer.mid, answer.m_line_index);
-        let candidates = answer.candidates.into_iter().map(|candidate| Candidate {
-            candidate,
-            sdp_mid: sdp_mid.clone(),
-            sdp_m_line_index,
+        Ok(viewer_answer(answer))
+    }
+
+    /// Takes the next offer of a running session.
+    pub(super) fn restart(&mut self, viewer: ViewerId, offer: &ParsedOffer) -> Result<ViewerAnswer, RestartError> {
+        let entry = self.entries.get_mut(&viewer).ok_or(RestartError::NoViewer)?;
+        let running = RunningCodecs { profile_level_id: entry.profile_level_id.as_deref(), audio: entry.audio };
+        let answer = entry.session.reoffer(offer, &self.config, running);
+        let answer = answer.map_err(|error| match error {
+            ReofferError::Offer(error) => RestartError::Offer(error.to_string()),
+            other => RestartError::NotARestart(other.to_string()),
+        })?;
+        self.note_ufrag(viewer);
+        Ok(viewer_answer(answer))
+    }
+
+    /// The same without SDP.
+    pub(super) fn restart_ice(&mut self, viewer: ViewerId, remote_ufrag: &str) -> Result<IceRestart, RestartError> {
+        let entry = self.entries.get_mut(&viewer).ok_or(RestartError::NoViewer)?;
+        let ours = entry.session.restart_ice(remote_ufrag).map_err(|e| RestartError::Offer(e.to_string()))?;
+        self.note_ufrag(viewer);
+        let candidates = LocalCandidate::lines(&self.config.candidates);
+        Ok(IceRestart { ufrag: ours.ufrag, pwd: ours.pwd, candidates })
+    }
+
+    fn note_ufrag(&mut self, viewer: ViewerId) {
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        let present = entry.session.local_ufrag();
+        if entry.ufrags.iter().any(|ufrag| ufrag == present) {
+            return;
+        }
+        self.by_ufrag.insert(present.to_owned(), viewer);
+        entry.ufrags.push(present.to_owned());
+        entry.ufrags.retain(|ufrag| {
+            let answers = entry.session.answers_to(ufrag);
+            if !answers {
+                self.by_ufrag.remove(ufrag);
+            }
+            answers
         });
-        Ok(ViewerAnswer { candidates: candidates.collect(), sdp: answer.sdp })
+    }
+
+    /// A connection has ended.
+    pub(super) fn on_disconnected(&mut self, remote: Remote) {
+        if let Some(entry) = self.by_source.remove(&remote).and_then(|viewer| self.entries.get_mut(&viewer)) {
+            entry.sources.remove(&remote);
+            entry.session.disconnected(remote);
+        }
+    }
+
+    /// Datagrams that belonged to nobody, and what sessions had no use for.
+    pub(super) fn drops(&self) -> (u64, SessionCounters) {
+        let mut all = self.ended;
+        self.entries.values().for_each(|entry| all += *entry.session.counters());
+        (self.strangers, all)
     }
 
     pub(super) fn remove(&mut self, viewer: ViewerId, reason: CloseReason, now: Instant) {
@@ -150,7 +225,10 @@ impl Sessions {
         entry.counters.closed.store(true, Ordering::Relaxed);
         self.actions.push_back(Action::Shard(entry.shard, Command::Remove(viewer)));
         self.load[entry.shard] -= 1;
-        self.by_ufrag.remove(entry.session.local_ufrag());
+        for ufrag in &entry.ufrags {
+            self.by_ufrag.remove(ufrag);
+        }
+        self.ended += *entry.session.counters();
         for source in &entry.sources {
             self.by_source.remove(source);
         }
@@ -166,7 +244,8 @@ impl Sessions {
         let audio = entry.session.tracks().audio.iter().flat_map(|track| &track.formats);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Some(ViewerStats {
-            remote: entry.path.map(|path| path.remote),
+            remote: entry.path.map(|path| path.remote.address),
+            over_tcp: entry.path.is_some_and(|path| path.remote.connection.is_some()),
             packets: count(&entry.counters.packets),
             bytes: count(&entry.counters.bytes),
             retransmissions: count(&entry.counters.retransmissions),
@@ -179,20 +258,21 @@ impl Sessions {
     /// One datagram on the viewer port; `ntp_short` are the middle 32 bits of the NTP time at `now`.
     pub(super) fn on_datagram(
         &mut self,
-        source: SocketAddr,
+        source: Remote,
         local: Option<IpAddr>,
         datagram: &[u8],
         now: Instant,
         ntp_short: u32,
-    ) {
+    ) -> Standing {
         let by_ufrag = || request_ufrag(datagram).and_then(|ufrag| self.by_ufrag.get(&ufrag)).copied();
         let Some(viewer) = by_ufrag().or_else(|| self.by_source.get(&source).copied()) else {
-            self.unknown += 1;
-            return;
+            self.strangers += 1;
+            return Standing::Stranger;
         };
-        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        let Some(entry) = self.entries.get_mut(&viewer) else { return Standing::Stranger };
         entry.session.handle_datagram(source, datagram, now);
-        if entry.session.is_proven(source, now) && entry.sources.insert(source) {
+        let proven = entry.session.is_proven(source, now);
+        if proven && entry.sources.insert(source) {
             // An address that moved on from another session belongs to whoever proved it last.
             if let Some(previous) = self.by_source.insert(source, viewer).filter(|previous| *previous != viewer)
                 && let Some(previous) = self.entries.get_mut(&previous)
@@ -202,6 +282,7 @@ impl Sessions {
         }
         self.forget_old_sources(viewer, now);
         self.drain(viewer, local, now, ntp_short);
+        if proven { Standing::Proven } else { Standing::Unproven }
     }
 
     fn forget_old_sources(&mut self, viewer: ViewerId, now: Instant) {
@@ -335,6 +416,13 @@ impl Sessions {
             self.timers.set(viewer, deadlines.min());
         }
     }
+}
+
+/// As pages take it.
+fn viewer_answer(answer: Answer) -> ViewerAnswer {
+    let (sdp_mid, sdp_m_line_index) = (answer.mid, answer.m_line_index);
+    let candidate = |candidate| Candidate { candidate, sdp_mid: sdp_mid.clone(), sdp_m_line_index };
+    ViewerAnswer { candidates: answer.candidates.into_iter().map(candidate).collect(), sdp: answer.sdp }
 }
 
 impl From<CloseCause> for CloseReason {

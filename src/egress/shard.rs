@@ -1,6 +1,7 @@
 //! A shard: one thread that owns a share of the viewers and sends them every frame.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::fanout::Fanout;
 use super::tap::Tap;
+use super::tcp_connections::Connections;
 use super::viewer::{NewViewer, Path, RunSink};
 use crate::base::udp::RunSender;
 use crate::base::{StreamId, ViewerId};
 use crate::media::{Frame, FrameSink, SeqNo, Ssrc};
+use crate::webrtc::Remote;
 
 /// Frames that may wait for a shard: more than a second of 200 cameras. When full, the newest is dropped
 /// and counted; viewers see it as loss.
@@ -91,12 +94,12 @@ impl FrameSink for ShardSink {
 /// # Errors
 ///
 /// The system cannot start a thread.
-pub(super) fn spawn(index: usize, sender: RunSender) -> io::Result<(ShardInbox, JoinHandle<()>)> {
+pub(super) fn spawn(index: usize, mut sink: SocketSink) -> io::Result<(ShardInbox, JoinHandle<()>)> {
     let (frames, frames_in) = sync_channel(FRAME_QUEUE);
     let (commands, commands_in) = sync_channel(COMMAND_QUEUE);
     let handle = thread::Builder::new()
         .name(format!("egress-{index}"))
-        .spawn(move || run(&frames_in, &commands_in, &mut SocketSink(sender)))?;
+        .spawn(move || run(&frames_in, &commands_in, &mut sink))?;
     let inbox = ShardInbox { frames, commands, thread: handle.thread().clone(), dropped: Arc::default() };
     Ok((inbox, handle))
 }
@@ -150,10 +153,39 @@ fn apply(fanout: &mut Fanout, command: Command, sink: &mut SocketSink) -> bool {
     true
 }
 
-struct SocketSink(RunSender);
+/// The sockets of the viewer port, as a shard uses them.
+pub(super) struct SocketSink {
+    senders: Arc<[RunSender]>,
+    /// Which of them is for which family.
+    v4: usize,
+    v6: usize,
+    connections: Arc<Connections>,
+}
+
+impl SocketSink {
+    /// `senders` are those of `sockets`, in the same order.
+    pub(super) fn new(
+        sockets: &[UdpSocket],
+        senders: Arc<[RunSender]>,
+        connections: Arc<Connections>,
+    ) -> io::Result<Self> {
+        let (mut v4, mut v6) = (0, 0);
+        for (index, socket) in sockets.iter().enumerate() {
+            *if socket.local_addr()?.is_ipv4() { &mut v4 } else { &mut v6 } = index;
+        }
+        Ok(Self { senders, v4, v6, connections })
+    }
+}
 
 impl RunSink for SocketSink {
     fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> io::Result<()> {
-        self.0.send_run(path.remote, path.local, contents, segment)
+        let Remote { address, connection } = path.remote;
+        match connection {
+            Some(id) => self.connections.send_run(id, contents, segment),
+            None => {
+                let index = if address.is_ipv4() { self.v4 } else { self.v6 };
+                self.senders[index].send_run(address, path.local, contents, segment)
+            }
+        }
     }
 }

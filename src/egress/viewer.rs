@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use crate::media::rewrite::Rewrite;
 use crate::media::rtcp::{RtcpWriter, SenderInfo};
 use crate::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
 use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
-use crate::webrtc::{NegotiatedTracks, Sealer, Track};
+use crate::webrtc::{NegotiatedTracks, Remote, Sealer, Track};
 
 /// Between sender reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ const MAX_SHOWINGS: u32 = 2;
 /// Packets that may wait for their turn: the largest group and what came live meanwhile. Beyond it the viewer
 /// waits for the next keyframe.
 const MAX_BACKLOG: usize = 2 * 8_192;
+/// The same by TCP, where a connection that takes nothing could hold them for long.
+const MAX_TCP_BACKLOG: usize = 4_096;
 /// Retransmissions per second that one viewer may cause; beyond it loss is better cured by a keyframe.
 const RETRANSMISSIONS_PER_SECOND: u32 = 500;
 
@@ -42,8 +44,8 @@ pub trait RunSink {
 /// Where a viewer is, and the address of ours that it talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
-    /// The browser's address.
-    pub remote: SocketAddr,
+    /// The browser's address, or its connection.
+    pub remote: Remote,
     /// Ours, so that a machine with several answers from the right one.
     pub local: Option<IpAddr>,
 }
@@ -156,6 +158,11 @@ impl ViewerOut {
         self.path = path;
     }
 
+    /// Whether it has a connection of its own, whose refusals are nobody else's matter.
+    pub(super) fn over_tcp(&self) -> bool {
+        self.path.remote.connection.is_some()
+    }
+
     /// Queues the group of pictures, if there is one that is worth it, so that the next live frame continues it.
     /// Returns whether there is something to send now; see [`Self::send_backlog`].
     pub(super) fn start(&mut self, gop: &GopCache, now: Instant) -> bool {
@@ -244,13 +251,16 @@ impl ViewerOut {
             self.shown = Some((frame.packets[0].seq, 1));
         }
         if self.backlog.is_empty() {
-            // The browser NACKs what it misses.
-            let _ = self.send_frame(frame, run, sink);
+            // The browser NACKs what it misses. But a connection's queue is full only when the network is too slow:
+            // more of the same would only come later, so the picture goes on with a keyframe.
+            let sent = self.send_frame(frame, run, sink);
+            let full = sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            self.awaits_keyframe = full && self.over_tcp();
             return;
         }
         self.backlog_packets += frame.packets.len();
         self.backlog.push_back(frame.clone());
-        if self.backlog_packets > MAX_BACKLOG {
+        if self.backlog_packets > if self.over_tcp() { MAX_TCP_BACKLOG } else { MAX_BACKLOG } {
             self.backlog.clear();
             self.backlog_packets = 0;
             self.awaits_keyframe = true;

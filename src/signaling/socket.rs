@@ -10,7 +10,7 @@ use super::conversation::{Accepted, Action, Conversation, UNAUTHORIZED, Wrong};
 use super::counters::{Count, Counters};
 use super::protocol::ServerMessage;
 use crate::access::{Denied, Grant};
-use crate::base::Shutdown;
+use crate::base::{CameraId, Shutdown};
 use crate::control::{CloseReason, Control, NewViewer, ViewerHandle};
 
 /// Between two pings (contract §6).
@@ -80,6 +80,8 @@ struct Connection<'a> {
     until: Option<Instant>,
     /// Dropping it ends the viewer.
     viewer: Option<ViewerHandle>,
+    /// What it watches.
+    camera: Option<CameraId>,
 }
 
 enum Event {
@@ -94,7 +96,7 @@ impl<'a> Connection<'a> {
     fn new(line: &'a mut Line, grant: Grant, control: Control, counters: &'a Counters) -> Self {
         let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        Self { line, control, counters, conversation: Conversation::new(grant), until, viewer: None }
+        Self { line, control, counters, conversation: Conversation::new(grant), until, viewer: None, camera: None }
     }
 
     async fn serve(mut self, shutdown: &Shutdown) -> End {
@@ -161,6 +163,11 @@ impl<'a> Connection<'a> {
                 Action::Say(message) => self.line.say(&message).await?,
                 Action::Refuse(wrong) => self.refuse(&wrong).await?,
                 Action::Add { camera, stream, offer } => {
+                    if let Some(restarted) = self.restart(camera, &stream, &offer).await {
+                        let answer = self.conversation.added(Ok(restarted));
+                        Box::pin(self.perform(answer)).await?;
+                        continue;
+                    }
                     // The second viewer of a socket replaces the first, if it is accepted.
                     let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
                     let new = NewViewer { stream_id: stream, offer, replaces };
@@ -173,6 +180,7 @@ impl<'a> Connection<'a> {
                             candidates: std::mem::take(&mut viewer.candidates),
                         };
                         self.viewer = Some(viewer);
+                        self.camera = Some(camera);
                         accepted
                     });
                     let answer = self.conversation.added(added);
@@ -183,6 +191,18 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(())
+    }
+
+    /// An offer of the same peer connection restarts ICE for the viewer that there is. `None`: it is no such offer.
+    async fn restart(&mut self, camera: CameraId, stream: &str, offer: &str) -> Option<Accepted> {
+        let viewer = self.viewer.as_ref()?;
+        if stream.parse() != Ok(viewer.stream_id) || Some(camera) != self.camera {
+            return None;
+        }
+        let viewer_id = viewer.viewer_id;
+        let answer = self.control.restart_viewer(viewer_id, offer.to_owned()).await.ok()?.ok()?;
+        tracing::debug!(viewer = %viewer_id, "viewer restarts ICE");
+        Some(Accepted { viewer_id: viewer_id.to_string(), answer: answer.sdp, candidates: answer.candidates })
     }
 
     async fn refuse(&mut self, wrong: &Wrong) -> Result<(), End> {

@@ -217,6 +217,23 @@ async fn a_second_viewer_on_a_socket_replaces_the_first_even_at_the_limit() {
 }
 
 #[tokio::test]
+async fn the_next_offer_of_the_same_peer_connection_restarts_ice_and_the_viewer_stays() {
+    let site = Site::new().await;
+    let stream = site.rig.streaming().await.to_string();
+    let mut page = site.page().await;
+    page.watch(CAMERA, &stream).await;
+    let first = page.hear().await;
+    page.hear().await;
+    let viewer = json!({"type": "viewer", "cameraId": CAMERA, "streamId": stream, "sdpOffer": "v=0 restart"});
+    page.say(viewer.to_string()).await;
+    let second = page.hear().await;
+    assert_eq!((&second["type"], &second["viewerId"]), (&first["type"], &first["viewerId"]));
+    assert_eq!(second["sdpAnswer"], "v=0 again\r\n");
+    assert_eq!(site.viewers().await, 1);
+    assert!(!site.rig.world.calls().iter().any(|call| matches!(call, Call::RemoveViewer(..))));
+}
+
+#[tokio::test]
 async fn a_socket_that_breaks_ends_its_viewer() {
     let site = Site::new().await;
     let stream = site.rig.streaming().await.to_string();

@@ -13,16 +13,48 @@ use super::session::Track;
 const STREAM_ID: &str = "honeycast";
 /// RFC 8445 §5.1.2.2: preference of host candidates.
 const HOST_TYPE_PREFERENCE: u32 = 126;
+/// RFC 6544 §4.2: below all of UDP, so that TCP is for networks without it.
+const TCP_TYPE_PREFERENCE: u32 = 90;
+/// RFC 6544 §4.2: direction preference of a passive host candidate, in the upper 3 of 16 bits.
+const TCP_PASSIVE: u32 = 4 << 13;
 /// Where nothing is listening (RFC 8840 §4.1.1, the discard port).
 const NO_ADDRESS: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9);
 
-/// A UDP address that viewers can send to.
+/// An address that viewers can send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LocalCandidate {
     /// An address of this machine, or the public one that is mapped to it.
     pub ip: IpAddr,
-    /// UDP port.
+    /// Port of `transport`.
     pub port: u16,
+    /// What is spoken there.
+    pub transport: Transport,
+}
+
+/// How datagrams travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// As they are.
+    Udp,
+    /// Framed in a connection that the peer opens (RFC 6544, RFC 4571).
+    Tcp,
+}
+
+impl LocalCandidate {
+    /// A UDP candidate.
+    pub fn udp(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port, transport: Transport::Udp }
+    }
+
+    /// A passive TCP candidate.
+    pub fn tcp(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port, transport: Transport::Tcp }
+    }
+
+    /// `candidate:…` lines as an answer has them.
+    pub fn lines(candidates: &[Self]) -> Vec<String> {
+        candidate_lines(candidates)
+    }
 }
 
 /// What goes back to the browser.
@@ -54,6 +86,8 @@ pub struct RejectedSection {
 /// What the answer says about our side.
 pub(super) struct Local<'a> {
     pub(super) session_id: u64,
+    /// Grows with every answer of one session (RFC 3264 §8).
+    pub(super) version: u64,
     pub(super) ufrag: &'a str,
     pub(super) pwd: &'a str,
     pub(super) fingerprint: Fingerprint,
@@ -78,7 +112,7 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
     });
     let mut sdp = Lines::default();
     sdp.line(format_args!("v=0"));
-    sdp.line(format_args!("o=- {} 2 IN IP4 127.0.0.1", local.session_id));
+    sdp.line(format_args!("o=- {} {} IN IP4 127.0.0.1", local.session_id, local.version));
     sdp.line(format_args!("s=-"));
     sdp.line(format_args!("t=0 0"));
     if negotiated.bundled {
@@ -189,14 +223,22 @@ fn transport_lines(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &L
     sdp.line(format_args!("a=setup:{setup}"));
 }
 
-/// `candidate:` lines in descending priority (RFC 8839 §5.1, RFC 8445 §5.1.2.1).
+/// `candidate:` lines, UDP's in descending priority, then TCP's (RFC 8839 §5.1, RFC 8445 §5.1.2.1, RFC 6544 §4.5).
 fn candidate_lines(candidates: &[LocalCandidate]) -> Vec<String> {
     let line = |(i, candidate): (usize, &LocalCandidate)| {
-        let local_preference = u32::from(u16::MAX).saturating_sub(i as u32);
-        let priority = HOST_TYPE_PREFERENCE << 24 | local_preference << 8 | 255;
-        format!("candidate:{} 1 udp {priority} {} {} typ host", i + 1, candidate.ip, candidate.port)
+        let place = u32::from(u16::try_from(i).unwrap_or(u16::MAX));
+        let (name, type_preference, local_preference, end) = match candidate.transport {
+            Transport::Udp => ("udp", HOST_TYPE_PREFERENCE, u32::from(u16::MAX) - place, ""),
+            Transport::Tcp => {
+                ("tcp", TCP_TYPE_PREFERENCE, TCP_PASSIVE + 0x1fff_u32.saturating_sub(place), " tcptype passive")
+            }
+        };
+        let priority = type_preference << 24 | local_preference << 8 | 255;
+        let LocalCandidate { ip, port, .. } = candidate;
+        format!("candidate:{} 1 {name} {priority} {ip} {port} typ host{end}", i + 1)
     };
-    candidates.iter().enumerate().map(line).collect()
+    let of = |transport| candidates.iter().enumerate().filter(move |(_, c)| c.transport == transport);
+    of(Transport::Udp).chain(of(Transport::Tcp)).map(line).collect()
 }
 
 #[derive(Default)]
@@ -221,9 +263,10 @@ mod tests {
     const SAFARI: &str = include_str!("../../tests/data/offer-safari-shaped.sdp");
 
     fn answer(offer: &str) -> (Session, Answer) {
-        let candidates =
-            ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate { ip: ip.parse().unwrap(), port: 8189 });
-        let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: candidates.to_vec() };
+        let candidates = ["192.0.2.10", "2001:db8::10"].map(|ip| LocalCandidate::udp(ip.parse().unwrap(), 8189));
+        let tcp = candidates.map(|c| LocalCandidate::tcp(c.ip, c.port));
+        let candidates = [candidates, tcp].concat();
+        let config = SessionConfig { identity: Identity::generate().unwrap(), candidates };
         let running = RunningCodecs { profile_level_id: Some("42e01f"), audio: None };
         Session::accept(&ParsedOffer::parse(offer).unwrap(), &config, running, Instant::now()).unwrap()
     }
@@ -288,6 +331,8 @@ mod tests {
             &format!("a=ice-ufrag:{}", session.local_ufrag()),
             "a=candidate:1 1 udp 2130706431 192.0.2.10 8189 typ host",
             "a=candidate:2 1 udp 2130706175 2001:db8::10 8189 typ host",
+            "a=candidate:3 1 tcp 1520434687 192.0.2.10 8189 typ host tcptype passive",
+            "a=candidate:4 1 tcp 1520434431 2001:db8::10 8189 typ host tcptype passive",
             "a=end-of-candidates",
         ] {
             assert!(has(&all[1], line), "{line} is not in {:#?}", all[1]);
@@ -295,7 +340,7 @@ mod tests {
         assert!(!answer.sdp.contains("transport-cc") && !answer.sdp.contains("extmap"));
         assert_eq!(answer.sdp.matches("a=fingerprint:sha-256 ").count(), 2, "one a section");
         assert!(has(&all[2], "a=msid:honeycast honeycast-audio") && has(&all[2], "a=rtpmap:111 opus/48000/2"));
-        assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 2));
+        assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 4));
         assert_eq!(answer.rejected, []);
     }
 

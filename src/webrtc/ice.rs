@@ -1,6 +1,5 @@
 //! ICE-lite: answers connectivity checks, starts none (RFC 8445 §2.5, RFC 7675, RFC 8489).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use stun::message::{BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, MESSAGE_HEA
 use stun::xoraddr::XorMappedAddress;
 
 use super::certificate::Identity;
+use super::remote::Remote;
 
 /// A peer without an authenticated request for this long has withdrawn its consent (RFC 7675 §5.1).
 pub(super) const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
@@ -32,13 +32,30 @@ const MAX_REQUEST_LEN: usize = 1024;
 /// Responder state of one session.
 pub(super) struct IceLite {
     identity: Arc<Identity>,
+    current: Credentials,
+    /// Those before a restart, until the peer has nominated a pair with the new ones (RFC 8445 §9).
+    previous: Option<Credentials>,
+    /// A check with the current credentials has come.
+    used: bool,
+    proven: Vec<(Remote, Instant)>,
+    path: Option<Remote>,
+    heard: Instant,
+}
+
+/// What one generation of checks is authenticated by.
+struct Credentials {
     local_ufrag: String,
     local_pwd: String,
     /// `local:remote`, as the peer must write it.
     username: String,
-    proven: Vec<(SocketAddr, Instant)>,
-    path: Option<SocketAddr>,
-    heard: Instant,
+}
+
+impl Credentials {
+    fn new(remote_ufrag: &str) -> Self {
+        let local_ufrag = random_text(UFRAG_LEN);
+        let username = format!("{local_ufrag}:{remote_ufrag}");
+        Self { local_ufrag, local_pwd: random_text(PWD_LEN), username }
+    }
 }
 
 /// What to do about an authenticated request.
@@ -47,7 +64,7 @@ pub(super) struct Answered {
     /// To be sent to the source.
     pub(super) response: Vec<u8>,
     /// Media goes here from now on; set when that changed.
-    pub(super) new_path: Option<SocketAddr>,
+    pub(super) new_path: Option<Remote>,
 }
 
 /// Why a STUN message was not answered.
@@ -64,36 +81,64 @@ pub(super) enum StunError {
 impl IceLite {
     /// New random credentials; `remote_ufrag` is the offer's.
     pub(super) fn new(identity: Arc<Identity>, remote_ufrag: &str, now: Instant) -> Self {
-        let local_ufrag = random_text(UFRAG_LEN);
-        let username = format!("{local_ufrag}:{remote_ufrag}");
         Self {
             identity,
-            local_ufrag,
-            local_pwd: random_text(PWD_LEN),
-            username,
+            current: Credentials::new(remote_ufrag),
+            previous: None,
+            used: false,
             proven: Vec::new(),
             path: None,
             heard: now,
         }
     }
 
+    /// New credentials for a peer that restarts ICE with a new fragment; nothing happens if it is the old one.
+    /// The path stays until the peer nominates another, and the old credentials until then: checks of both
+    /// generations cross on the way (RFC 8445 §9).
+    pub(super) fn restart(&mut self, remote_ufrag: &str) {
+        if self.remote_ufrag() == remote_ufrag {
+            return;
+        }
+        let old = std::mem::replace(&mut self.current, Credentials::new(remote_ufrag));
+        // A restart whose answer the peer never used is forgotten; what it uses stays.
+        if self.used || self.previous.is_none() {
+            self.previous = Some(old);
+        }
+        self.used = false;
+    }
+
     pub(super) fn local_ufrag(&self) -> &str {
-        &self.local_ufrag
+        &self.current.local_ufrag
+    }
+
+    /// Whether checks with this fragment can be authenticated.
+    pub(super) fn answers_to(&self, ufrag: &str) -> bool {
+        std::iter::once(&self.current).chain(&self.previous).any(|credentials| credentials.local_ufrag == ufrag)
     }
 
     pub(super) fn local_pwd(&self) -> &str {
-        &self.local_pwd
+        &self.current.local_pwd
+    }
+
+    fn remote_ufrag(&self) -> &str {
+        &self.current.username[self.current.local_ufrag.len() + 1..]
     }
 
     /// Where DTLS and media go: the last nominated address, before that the first proven one.
-    pub(super) fn path(&self) -> Option<SocketAddr> {
+    pub(super) fn path(&self) -> Option<Remote> {
         self.path
     }
 
     /// Whether `source` has passed an authenticated check, and not too long ago.
-    pub(super) fn is_proven(&self, source: SocketAddr, now: Instant) -> bool {
+    pub(super) fn is_proven(&self, source: Remote, now: Instant) -> bool {
         let fresh = |at: Instant| now.saturating_duration_since(at) < CONSENT_LIFETIME;
-        self.proven.iter().any(|(address, at)| *address == source && fresh(*at))
+        self.proven.iter().any(|(remote, at)| *remote == source && fresh(*at))
+    }
+
+    /// A connection is gone: it is no path any more, and the next check makes another one.
+    pub(super) fn forget(&mut self, source: Remote) {
+        self.proven.retain(|(remote, _)| *remote != source);
+        self.path = self.path.filter(|path| *path != source);
     }
 
     /// When consent ends unless another request comes.
@@ -102,29 +147,34 @@ impl IceLite {
     }
 
     /// Answers a binding request.
-    pub(super) fn handle(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) -> Result<Answered, StunError> {
+    pub(super) fn handle(&mut self, source: Remote, datagram: &[u8], now: Instant) -> Result<Answered, StunError> {
         let mut request = parse(datagram)?;
         if request.typ != BINDING_REQUEST {
             return Err(StunError::NotARequest);
         }
-        // Integrity before anything else: an unauthenticated packet must change nothing.
-        let crypto = self.identity.crypto();
-        MessageIntegrity::check(&mut request, self.local_pwd.as_bytes(), crypto)
+        // The name says which password to check with; before that check nothing is changed.
+        let name = find(&request, ATTR_USERNAME).ok_or(StunError::Unauthenticated)?.value.as_slice();
+        let named = |credentials: &&Credentials| credentials.username.as_bytes() == name;
+        let is_current = named(&&self.current);
+        let credentials = std::iter::once(&self.current).chain(&self.previous).find(named);
+        let pwd = credentials.ok_or(StunError::Unauthenticated)?.local_pwd.clone();
+        MessageIntegrity::check(&mut request, pwd.as_bytes(), self.identity.crypto())
             .map_err(|_| StunError::Unauthenticated)?;
-        if find(&request, ATTR_USERNAME).map(|a| a.value.as_slice()) != Some(self.username.as_bytes()) {
-            return Err(StunError::Unauthenticated);
-        }
         self.heard = now;
+        self.used |= is_current;
         if find(&request, ATTR_ICE_CONTROLLED).is_some() {
             // A lite agent is always controlled, so the peer must be controlling (RFC 8445 §7.3.1.1).
-            let response = self.respond(&request, vec![Box::new(BINDING_ERROR), Box::new(CODE_ROLE_CONFLICT)])?;
+            let response = self.respond(&request, &pwd, vec![Box::new(BINDING_ERROR), Box::new(CODE_ROLE_CONFLICT)])?;
             return Ok(Answered { response, new_path: None });
         }
         // A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d; they know themselves by a.b.c.d.
-        let mapped = XorMappedAddress { ip: source.ip().to_canonical(), port: source.port() };
-        let response = self.respond(&request, vec![Box::new(BINDING_SUCCESS), Box::new(mapped)])?;
+        let mapped = XorMappedAddress { ip: source.address.ip().to_canonical(), port: source.address.port() };
+        let response = self.respond(&request, &pwd, vec![Box::new(BINDING_SUCCESS), Box::new(mapped)])?;
         self.prove(source, now);
         let nominates = find(&request, ATTR_USE_CANDIDATE).is_some();
+        if nominates && is_current {
+            self.previous = None;
+        }
         let moves = (nominates || self.path.is_none()) && self.path != Some(source);
         if moves {
             self.path = Some(source);
@@ -132,7 +182,7 @@ impl IceLite {
         Ok(Answered { response, new_path: moves.then_some(source) })
     }
 
-    fn prove(&mut self, source: SocketAddr, now: Instant) {
+    fn prove(&mut self, source: Remote, now: Instant) {
         if let Some(entry) = self.proven.iter_mut().find(|(address, _)| *address == source) {
             entry.1 = now;
             return;
@@ -148,11 +198,11 @@ impl IceLite {
         self.proven.push((source, now));
     }
 
-    fn respond(&self, request: &Message, content: Vec<Box<dyn Setter>>) -> Result<Vec<u8>, StunError> {
+    fn respond(&self, request: &Message, pwd: &str, content: Vec<Box<dyn Setter>>) -> Result<Vec<u8>, StunError> {
         let mut setters: Vec<Box<dyn Setter + '_>> = vec![Box::new(request.transaction_id)];
         setters.extend(content);
         setters.push(Box::new(MessageIntegrity::new_short_term_integrity_with_provider(
-            self.local_pwd.clone(),
+            pwd.to_owned(),
             self.identity.crypto(),
         )));
         setters.push(Box::new(FINGERPRINT));
@@ -165,6 +215,10 @@ impl IceLite {
 /// The local user fragment that a STUN binding request names: tells which session a datagram from a new
 /// address is for. Nothing is authenticated here.
 pub fn request_ufrag(datagram: &[u8]) -> Option<String> {
+    // Most of what arrives is DTLS and SRTCP, and a flood of it should cost little (RFC 7983 §7).
+    if !matches!(datagram.first(), Some(0..=3)) {
+        return None;
+    }
     let request = parse(datagram).ok().filter(|message| message.typ == BINDING_REQUEST)?;
     let username = std::str::from_utf8(&find(&request, ATTR_USERNAME)?.value).ok()?;
     username.split_once(':').map(|(local, _)| local.to_owned())
@@ -207,6 +261,8 @@ pub(super) fn random_text(len: usize) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY};
     use stun::error_code::ErrorCodeAttribute;
@@ -215,8 +271,8 @@ pub(super) mod tests {
 
     const REMOTE_UFRAG: &str = "Gzmx";
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn address(port: u16) -> Remote {
+        SocketAddr::from(([127, 0, 0, 1], port)).into()
     }
 
     fn responder() -> (IceLite, Instant) {
@@ -247,13 +303,13 @@ pub(super) mod tests {
     }
 
     fn good(ice: &IceLite, extra: &[AttrType]) -> Vec<u8> {
-        check(&ice.username, &ice.local_pwd, extra)
+        check(&ice.current.username, ice.local_pwd(), extra)
     }
 
     fn decoded(response: &[u8], ice: &IceLite) -> Message {
         let mut message = parse(response).unwrap();
         let provider = rtc_crypto::default_provider().unwrap();
-        MessageIntegrity::check(&mut message, ice.local_pwd.as_bytes(), provider.crypto()).unwrap();
+        MessageIntegrity::check(&mut message, ice.local_pwd().as_bytes(), provider.crypto()).unwrap();
         assert_eq!(message.attributes.0.last().unwrap().typ, ATTR_FINGERPRINT);
         message
     }
@@ -273,15 +329,15 @@ pub(super) mod tests {
             let (mut ice, now) = responder();
             let request = good(&ice, &[ATTR_ICE_CONTROLLING]);
             assert_eq!(request_ufrag(&request).as_deref(), Some(ice.local_ufrag()));
-            let answered = ice.handle(source, &request, now).unwrap();
+            let answered = ice.handle(source.into(), &request, now).unwrap();
             let response = decoded(&answered.response, &ice);
             assert_eq!(response.typ, BINDING_SUCCESS);
             assert_eq!(response.transaction_id.0, request[8..20]);
             let mut mapped = XorMappedAddress::default();
             mapped.get_from(&response).unwrap();
             assert_eq!((mapped.ip, mapped.port), (source.ip().to_canonical(), source.port()));
-            assert_eq!(answered.new_path, Some(source));
-            assert!(ice.is_proven(source, now));
+            assert_eq!(answered.new_path, Some(source.into()));
+            assert!(ice.is_proven(source.into(), now));
         }
     }
 
@@ -319,7 +375,7 @@ pub(super) mod tests {
     #[test]
     fn wrong_credentials_change_nothing() {
         let (mut ice, now) = responder();
-        let (user, pwd) = (ice.username.clone(), ice.local_pwd.clone());
+        let (user, pwd) = (ice.current.username.clone(), ice.local_pwd().to_owned());
         let later = now + Duration::from_secs(5);
         for request in [
             check(&user, "wrong", &[ATTR_USE_CANDIDATE]),
@@ -418,5 +474,51 @@ pub(super) mod tests {
         assert!(ice.is_proven(address(1), now), "the path stays");
         assert!(ice.is_proven(address(100), now) && !ice.is_proven(address(2), now));
         assert!(!ice.is_proven(address(100), now + CONSENT_LIFETIME));
+    }
+
+    #[test]
+    fn after_a_restart_both_generations_are_answered_until_the_new_one_nominates() {
+        let (mut ice, now) = responder();
+        let old = good(&ice, &[ATTR_USE_CANDIDATE]);
+        ice.handle(address(1), &old, now).unwrap();
+        ice.restart(REMOTE_UFRAG);
+        assert_eq!(request_ufrag(&old).as_deref(), Some(ice.local_ufrag()), "the same fragment is no restart");
+        ice.restart("Hnew");
+        assert_ne!(request_ufrag(&old).as_deref(), Some(ice.local_ufrag()));
+        assert_eq!(ice.path(), Some(address(1)), "media goes on meanwhile");
+        assert_eq!(ice.handle(address(1), &old, now).unwrap().new_path, None);
+        // A password of the other generation is none.
+        let mixed = check(&ice.current.username, &ice.previous.as_ref().unwrap().local_pwd, &[]);
+        assert_eq!(ice.handle(address(2), &mixed, now), Err(StunError::Unauthenticated));
+        let checked = ice.handle(address(2), &good(&ice, &[]), now).unwrap();
+        decoded(&checked.response, &ice);
+        assert_eq!((checked.new_path, ice.path()), (None, Some(address(1))));
+        let nominated = ice.handle(address(2), &good(&ice, &[ATTR_USE_CANDIDATE]), now).unwrap();
+        assert_eq!(nominated.new_path, Some(address(2)));
+        assert_eq!(ice.handle(address(1), &old, now), Err(StunError::Unauthenticated));
+    }
+
+    #[test]
+    fn a_restart_that_the_peer_never_used_leaves_what_it_uses() {
+        let (mut ice, now) = responder();
+        let used = good(&ice, &[]);
+        ice.handle(address(1), &used, now).unwrap();
+        for fragment in ["aaaa", "bbbb", "cccc"] {
+            ice.restart(fragment);
+            assert!(ice.handle(address(1), &used, now).is_ok());
+        }
+        assert!(ice.handle(address(1), &good(&ice, &[]), now).is_ok());
+    }
+
+    #[test]
+    fn a_connection_and_a_datagram_from_one_address_are_two_sources_and_a_closed_one_is_no_path() {
+        let (mut ice, now) = responder();
+        let tcp = Remote { connection: Some(super::super::remote::ConnectionId(7)), ..address(1) };
+        ice.handle(tcp, &good(&ice, &[ATTR_USE_CANDIDATE]), now).unwrap();
+        assert!(ice.is_proven(tcp, now) && !ice.is_proven(address(1), now));
+        ice.forget(tcp);
+        assert!(!ice.is_proven(tcp, now) && ice.path().is_none());
+        let next = ice.handle(address(1), &good(&ice, &[]), now).unwrap();
+        assert_eq!(next.new_path, Some(address(1)), "the next check makes a path without a nomination");
     }
 }

@@ -14,6 +14,7 @@ mod negotiate;
 mod offer;
 mod opener;
 mod record;
+mod remote;
 mod sealer;
 mod session;
 #[cfg(test)]
@@ -23,12 +24,16 @@ mod viewer_rtcp;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, LocalCandidate, RejectedSection};
+pub use answer::{Answer, LocalCandidate, RejectedSection, Transport};
 pub use certificate::{Fingerprint, Identity, IdentityError, InvalidFingerprint};
 pub use ice::request_ufrag;
 pub use keys::SrtpProfile;
 pub use negotiate::RunningCodecs;
 pub use offer::{MAX_ATTRIBUTES, MAX_FORMATS, MAX_OFFER_LEN, MAX_SECTIONS, MAX_TOKEN_LEN, OfferError, ParsedOffer};
+pub use remote::{ConnectionId, Remote};
 pub use sealer::{SealError, Sealer};
-pub use session::{CloseCause, Format, NegotiatedTracks, Output, Rtx, Session, SessionConfig, SessionCounters, Track};
+pub use session::{
+    CloseCause, Format, IceCredentials, NegotiatedTracks, Output, ReofferError, Rtx, Session, SessionConfig,
+    SessionCounters, Track,
+};
 pub use viewer_rtcp::Feedback;

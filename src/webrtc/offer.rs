@@ -54,6 +54,8 @@ pub enum OfferError {
 /// A validated offer.
 #[derive(Debug, Clone)]
 pub struct ParsedOffer {
+    /// From `o=` (RFC 8866 §5.2): the same in all offers of one peer connection.
+    pub(super) session_id: u64,
     pub(super) sections: Vec<Section>,
     /// The mids of each BUNDLE group, in order.
     pub(super) bundles: Vec<Vec<String>>,
@@ -121,7 +123,7 @@ impl ParsedOffer {
             .collect();
         let sections =
             description.media_descriptions.iter().map(|media| section(media, &session)).collect::<Result<_, _>>()?;
-        Ok(Self { sections, bundles })
+        Ok(Self { session_id: description.origin.session_id, sections, bundles })
     }
 }
 

@@ -1,20 +1,20 @@
 //! One viewer's session: datagrams and time in, datagrams and events out (RFC 7983, RFC 8827).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rand::RngExt;
 
 use super::answer::{self, Answer, Local, LocalCandidate};
-use super::certificate::Identity;
-use super::dtls::{Dtls, DtlsEvent};
+use super::certificate::{Fingerprint, Identity};
+use super::dtls::{Dtls, DtlsEvent, DtlsRole};
 use super::ice::{IceLite, StunError, random_text};
 use super::keys::{SessionKeys, SrtpProfile};
 use super::negotiate::{Accepted, AcceptedFormat, Negotiated, RunningCodecs, Verdict, negotiate};
-use super::offer::{OfferError, ParsedOffer};
+use super::offer::{MAX_TOKEN_LEN, OfferError, ParsedOffer};
 use super::opener::Opener;
+use super::remote::Remote;
 use super::sealer::Sealer;
 use super::viewer_rtcp::{self, Feedback};
 use crate::media::rtp::{DatagramKind, classify};
@@ -87,12 +87,12 @@ pub enum Output {
     /// Send this, from the socket that the session's datagrams arrive on.
     Transmit {
         /// Where to.
-        to: SocketAddr,
+        to: Remote,
         /// STUN or DTLS.
         datagram: Vec<u8>,
     },
     /// Media goes to this address from now on.
-    Path(SocketAddr),
+    Path(Remote),
     /// DTLS is done. Sent once: the sealer is the only object that writes with the session's keys.
     Connected {
         /// Seals RTP and RTCP for the viewer.
@@ -147,9 +147,53 @@ pub struct SessionCounters {
     pub after_close: u64,
 }
 
+impl std::ops::AddAssign for SessionCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.stun_ignored += other.stun_ignored;
+        self.stun_unauthenticated += other.stun_unauthenticated;
+        self.unproven_source += other.unproven_source;
+        self.dtls_discarded += other.dtls_discarded;
+        self.srtcp_refused += other.srtcp_refused;
+        self.rtcp_malformed += other.rtcp_malformed;
+        self.rtp_ignored += other.rtp_ignored;
+        self.unknown += other.unknown;
+        self.after_close += other.after_close;
+    }
+}
+
+/// What a peer's checks are authenticated by, for an SDP fragment (RFC 8840 §4.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// `a=ice-ufrag`
+    pub ufrag: String,
+    /// `a=ice-pwd`
+    pub pwd: String,
+}
+
+/// Why an offer does not continue a running session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReofferError {
+    /// It cannot be used at all.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// It is that of another peer connection: its session id or its certificate is another one.
+    #[error("the offer is that of another peer connection")]
+    OtherPeer,
+    /// Only ICE can be renegotiated; the text says what else was changed.
+    #[error("the offer changes {0}, and only ICE can be restarted in a running session")]
+    Changed(&'static str),
+}
+
 /// A viewer's session, from the accepted offer on.
 pub struct Session {
     identity: Arc<Identity>,
+    /// Of the answers (RFC 8866 §5.2), whose version grows.
+    sdp_id: u64,
+    sdp_version: u64,
+    role: DtlsRole,
+    /// Who the peer connection is by its offers.
+    peer_sdp_id: u64,
+    fingerprints: Vec<Fingerprint>,
     ice: IceLite,
     dtls: Dtls,
     tracks: NegotiatedTracks,
@@ -174,25 +218,18 @@ impl Session {
     ) -> Result<(Self, Answer), OfferError> {
         let negotiated = negotiate(offer, running)?;
         let tracks = tracks(offer, &negotiated);
-        let ice = IceLite::new(config.identity.clone(), &negotiated.remote_ufrag, now);
-        let local = Local {
-            // RFC 8829 §5.2.1: 63 random bits.
-            session_id: rand::rng().random::<u64>() >> 1,
-            ufrag: ice.local_ufrag(),
-            pwd: ice.local_pwd(),
-            fingerprint: config.identity.fingerprint(),
-            cname: &tracks.cname,
-            candidates: &config.candidates,
-            video: tracks.video.as_ref(),
-            audio: tracks.audio.as_ref(),
-        };
-        let answer = answer::write(offer, &negotiated, &local);
         let all = [&tracks.video, &tracks.audio].into_iter().flatten();
         let sources = all.flat_map(|t| std::iter::once(t.ssrc).chain(t.rtx.map(|rtx| rtx.ssrc))).collect();
-        let session = Self {
+        let mut session = Self {
             identity: config.identity.clone(),
-            dtls: Dtls::new(config.identity.clone(), negotiated.role, negotiated.fingerprints),
-            ice,
+            // RFC 8829 §5.2.1: 63 random bits.
+            sdp_id: rand::rng().random::<u64>() >> 1,
+            sdp_version: 1,
+            role: negotiated.role,
+            peer_sdp_id: offer.session_id,
+            fingerprints: negotiated.fingerprints.clone(),
+            dtls: Dtls::new(config.identity.clone(), negotiated.role, negotiated.fingerprints.clone()),
+            ice: IceLite::new(config.identity.clone(), &negotiated.remote_ufrag, now),
             tracks,
             sources,
             opener: None,
@@ -200,7 +237,75 @@ impl Session {
             outputs: VecDeque::new(),
             counters: SessionCounters::default(),
         };
+        let answer = session.answer(offer, &negotiated, config);
         Ok((session, answer))
+    }
+
+    /// Takes the next offer of the same peer connection, which restarts ICE if its user fragment is a new one
+    /// (RFC 8839 §4.4.1.1.1), and answers it. DTLS and SRTP go on, media too: on the old path until the peer
+    /// nominates another.
+    ///
+    /// # Errors
+    ///
+    /// [`ReofferError`]; nothing is changed then.
+    pub fn reoffer(
+        &mut self,
+        offer: &ParsedOffer,
+        config: &SessionConfig,
+        running: RunningCodecs<'_>,
+    ) -> Result<Answer, ReofferError> {
+        let mut negotiated = negotiate(offer, running)?;
+        if offer.session_id != self.peer_sdp_id || negotiated.fingerprints != self.fingerprints {
+            return Err(ReofferError::OtherPeer);
+        }
+        let same = |old: &Option<Track>, new: &Option<Track>| match (old, new) {
+            (Some(old), Some(new)) => {
+                let rtx = |track: &Track| track.rtx.map(|rtx| rtx.payload_type);
+                (&old.mid, &old.formats, rtx(old)) == (&new.mid, &new.formats, rtx(new))
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        let new = tracks(offer, &negotiated);
+        if !same(&self.tracks.video, &new.video) || !same(&self.tracks.audio, &new.audio) {
+            return Err(ReofferError::Changed("the media"));
+        }
+        // A running association keeps its roles (RFC 8842 §5.3); later offers say actpass.
+        negotiated.role = self.role;
+        self.ice.restart(&negotiated.remote_ufrag);
+        Ok(self.answer(offer, &negotiated, config))
+    }
+
+    /// Restarts ICE for a peer that has chosen a new user fragment, and gives ours. The old one is given again
+    /// if the fragment is the one in use: nothing is restarted then.
+    ///
+    /// # Errors
+    ///
+    /// [`OfferError::Ice`]: the fragment is empty, too long, or has characters that none may have.
+    pub fn restart_ice(&mut self, remote_ufrag: &str) -> Result<IceCredentials, OfferError> {
+        // RFC 8839 §5.4: ice-char.
+        let is_ice_char = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+        if !(4..=MAX_TOKEN_LEN).contains(&remote_ufrag.len()) || !remote_ufrag.bytes().all(is_ice_char) {
+            return Err(OfferError::Ice);
+        }
+        self.ice.restart(remote_ufrag);
+        Ok(IceCredentials { ufrag: self.ice.local_ufrag().to_owned(), pwd: self.ice.local_pwd().to_owned() })
+    }
+
+    fn answer(&mut self, offer: &ParsedOffer, negotiated: &Negotiated, config: &SessionConfig) -> Answer {
+        self.sdp_version += 1;
+        let local = Local {
+            session_id: self.sdp_id,
+            version: self.sdp_version,
+            ufrag: self.ice.local_ufrag(),
+            pwd: self.ice.local_pwd(),
+            fingerprint: config.identity.fingerprint(),
+            cname: &self.tracks.cname,
+            candidates: &config.candidates,
+            video: self.tracks.video.as_ref(),
+            audio: self.tracks.audio.as_ref(),
+        };
+        answer::write(offer, negotiated, &local)
     }
 
     /// The user fragment by which the viewer's first STUN request finds this session; see
@@ -209,9 +314,19 @@ impl Session {
         self.ice.local_ufrag()
     }
 
+    /// Whether checks that name this fragment of ours may be those of this session's peer.
+    pub fn answers_to(&self, ufrag: &str) -> bool {
+        self.ice.answers_to(ufrag)
+    }
+
     /// Whether `source` has passed an authenticated check recently: its datagrams belong to this session.
-    pub fn is_proven(&self, source: SocketAddr, now: Instant) -> bool {
-        self.ice.is_proven(source, now)
+    pub fn is_proven(&self, source: impl Into<Remote>, now: Instant) -> bool {
+        self.ice.is_proven(source.into(), now)
+    }
+
+    /// A connection has ended: nothing goes there any more. The session lives on while its consent lasts.
+    pub fn disconnected(&mut self, source: Remote) {
+        self.ice.forget(source);
     }
 
     /// What is to be sent.
@@ -225,7 +340,8 @@ impl Session {
     }
 
     /// Takes one datagram from `source`. Never fails: what cannot be used is counted.
-    pub fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) {
+    pub fn handle_datagram(&mut self, source: impl Into<Remote>, datagram: &[u8], now: Instant) {
+        let source = source.into();
         if self.closed {
             self.counters.after_close += 1;
             return;
@@ -281,12 +397,13 @@ impl Session {
         }
     }
 
-    fn on_stun(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) {
+    fn on_stun(&mut self, source: Remote, datagram: &[u8], now: Instant) {
         match self.ice.handle(source, datagram, now) {
             Ok(answered) => {
+                // The path first: who has the answer may rely on it.
+                self.outputs.extend(answered.new_path.map(Output::Path));
                 self.outputs.push_back(Output::Transmit { to: source, datagram: answered.response });
-                if let Some(path) = answered.new_path {
-                    self.outputs.push_back(Output::Path(path));
+                if answered.new_path.is_some() {
                     self.dtls.path_known(now);
                     self.drain_dtls();
                 }

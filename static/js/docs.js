@@ -89,7 +89,7 @@ function open() {
 
 addEventListener('hashchange', open);
 try {
-  const answer = await fetch('/openapi.json');
+  const answer = await fetch('openapi.json');
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   show(await answer.json());
   open();

@@ -11,6 +11,7 @@ mod page;
 mod support;
 
 mod crowd;
+mod flood;
 mod lines;
 mod pictures;
 mod scenarios;

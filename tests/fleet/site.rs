@@ -88,6 +88,18 @@ impl Site {
         camera.stream = Some(stream);
     }
 
+    /// One more viewer of a stream that runs, and what it gets.
+    pub(crate) async fn watch(&self, camera: &Camera) -> (Viewer, Arc<Mutex<Tally>>) {
+        let (tally, stream) = (Arc::default(), camera.stream.as_deref().unwrap());
+        let signaling = self.service.address("signaling");
+        (Viewer::watch(signaling, camera.id, stream, Arc::clone(&tally)).await, tally)
+    }
+
+    /// Where all viewers are served.
+    pub(crate) fn viewer_port(&self) -> (Ipv4Addr, u16) {
+        (Ipv4Addr::LOCALHOST, self.service.port("viewer_udp"))
+    }
+
     pub(crate) fn service(&self) -> &Service {
         &self.service
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use honeycast::base::{CameraId, Shutdown, StreamId, ViewerId};
 use honeycast::control::media_io::{Egress, Ingest};
 use honeycast::control::{self, AddressRule, BrokerStatus, Control, Parts, Settings, StartOptions, Timing};
-use honeycast::egress::{AddViewer, CloseReason, FrameTap, ViewerAnswer, ViewerError, ViewerStats};
+use honeycast::egress::{
+    AddViewer, CloseReason, Drops, FrameTap, IceRestart, RestartError, ViewerAnswer, ViewerError, ViewerStats,
+};
 use honeycast::ingest::{DropReason, IngestStats, OpenError, OpenStream, PortPlan, RefusedSource};
 use honeycast::media::{Frame, FrameSink};
 use honeycast::mqtt::{CameraLinkCounters, Link, LinkStatus, TopicSettings, Topics, camera_link};
@@ -68,6 +70,18 @@ impl Egress for NoMedia {
     }
     fn viewer_stats(&self, _: ViewerId) -> Option<ViewerStats> {
         None
+    }
+
+    fn restart_viewer(&self, _: ViewerId, _: &str) -> Result<ViewerAnswer, RestartError> {
+        Err(RestartError::NoViewer)
+    }
+
+    fn restart_ice(&self, _: ViewerId, _: &str) -> Result<IceRestart, RestartError> {
+        Err(RestartError::NoViewer)
+    }
+
+    fn drops(&self) -> Drops {
+        Drops::default()
     }
 }
 

@@ -5,9 +5,11 @@ usage: run.py BINARY SECONDS
 
 The binary ends with this script. Exit code 0 only if no check failed.
 """
+import hashlib
 import json
 import os
 import pathlib
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,10 @@ PORTS = ["API_SERVER_PORT", "SIGNALING_SERVER_PORT", "DASHBOARD_SERVER_PORT", "V
 def main(binary: str, seconds: str) -> int:
     environment = {name: "127.0.0.1" for name in HOSTS} | {name: "0" for name in PORTS}
     environment |= {"LOCAL_IP": "127.0.0.1", "EXTERNAL_IP": "127.0.0.1", "LOG_LEVEL": "warning"}
+    # Access is controlled, so that calls without a credential or with a wrong one are tried as well.
+    key = "hck_" + secrets.token_urlsafe(32)
+    environment |= {"AUTH_ENABLED": "true", "LIMIT_REQUESTS_PER_SECOND": "100000",
+                    "AUTH_API_KEYS": "schemathesis:admin:*:" + hashlib.sha256(key.encode()).hexdigest()}
     with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "log"), "w+") as log:
         service = subprocess.Popen([os.path.abspath(binary), "demo"], cwd=folder, env=environment, text=True,
                                    stdout=subprocess.PIPE, stderr=log)
@@ -34,7 +40,7 @@ def main(binary: str, seconds: str) -> int:
             url = "http://" + json.loads(line.removeprefix("ready "))["api"]
             tool = pathlib.Path(sys.executable).parent / "schemathesis"
             run = [tool, "--config-file", HERE / "schemathesis.toml", "--no-color", "run", url + "/openapi.json",
-                   "--max-time", seconds, "--max-failures", "20"]
+                   "--header", "Authorization: Bearer " + key, "--max-time", seconds, "--max-failures", "20"]
             code = subprocess.run(run, cwd=folder, check=False).returncode
             if service.poll() is not None:
                 log.seek(0)

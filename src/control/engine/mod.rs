@@ -230,6 +230,12 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::Sources { reply } => drop(reply.send(self.sources())),
             Request::Health { reply } => drop(reply.send(self.health())),
             Request::AddViewer { camera, viewer, reply } => self.add_viewer(camera, viewer, reply),
+            Request::RestartViewer { viewer, offer, reply } => {
+                drop(reply.send(self.egress.restart_viewer(viewer, &offer)));
+            }
+            Request::RestartIce { viewer, remote_ufrag, reply } => {
+                drop(reply.send(self.egress.restart_ice(viewer, &remote_ufrag)));
+            }
             Request::Frames { camera, counts, reply } => drop(reply.send(self.open_frames(camera, counts))),
             Request::Keyframe { stream, reply } => {
                 self.ingest.request_keyframe(stream);

@@ -105,7 +105,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let camera = |stream| self.cameras_of.get(&stream).copied();
         let refused = self.ingest.refused_sources().into_iter();
         let refused = refused.map(|source| (source.nearest.and_then(camera), source)).collect();
-        Sources { refused, dropped: self.ingest.dropped() }
+        Sources { refused, dropped: self.ingest.dropped(), viewer_port: self.egress.drops() }
     }
 
     fn media_info(&self, stream: &Stream) -> MediaInfo {

@@ -90,6 +90,11 @@ impl Scene {
     }
 
     fn frame(&mut self, kind: MediaKind, packets: u64, starts_keyframe: bool) {
+        let frame = self.next_frame(kind, packets, starts_keyframe);
+        self.fanout.on_frame(self.stream, &frame, self.now, &mut self.network);
+    }
+
+    fn next_frame(&mut self, kind: MediaKind, packets: u64, starts_keyframe: bool) -> Arc<Frame> {
         self.now += Duration::from_millis(40);
         self.time += 3_600;
         let numbers = self.seq..self.seq + packets;
@@ -107,8 +112,7 @@ impl Scene {
             MediaKind::Audio => Codec::Opus,
         };
         let clock = ClockPoint { at: self.now, rtp: time, rate: codec.clock_rate() };
-        let frame = Frame { codec, time, starts_keyframe, packets, arrived: self.now, clock };
-        self.fanout.on_frame(self.stream, &Arc::new(frame), self.now, &mut self.network);
+        Arc::new(Frame { codec, time, starts_keyframe, packets, arrived: self.now, clock })
     }
 
     /// Decrypted RTP that `port` received since the last call.
@@ -429,4 +433,55 @@ fn more_than_two_to_the_sixteen_packets_decrypt_across_the_roll_over() {
         assert_eq!(got[0].seq().0, last.0.wrapping_add(1));
         last = got[31].seq();
     }
+}
+
+/// The network of a viewer whose connection takes nothing.
+struct Stuck<'a>(&'a mut Network);
+
+impl RunSink for Stuck<'_> {
+    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> std::io::Result<()> {
+        match path.remote.connection {
+            Some(_) => Err(std::io::ErrorKind::WouldBlock.into()),
+            None => self.0.send_run(path, contents, segment),
+        }
+    }
+}
+
+#[test]
+fn a_tcp_viewer_that_takes_nothing_does_not_hold_up_the_replay_of_others_and_waits_for_a_keyframe() {
+    let mut s = Scene::new();
+    s.frame(MediaKind::Video, 30, true);
+    for _ in 0..20 {
+        s.frame(MediaKind::Video, 30, false);
+    }
+    let (stuck, counters) = s.joins(1, false);
+    let address = ([127, 0, 0, 1], 1).into();
+    let remote = crate::webrtc::Remote { address, connection: Some(crate::webrtc::ConnectionId(1)) };
+    s.fanout.set_path(stuck, Path { remote, local: None });
+    s.joins(2, false);
+    let mut turns = 0;
+    while s.network.delivered.get(&2).map_or(0, Vec::len) < 21 * 30 {
+        s.now += REPLAY_TURN;
+        s.fanout.replay(s.now, &mut Stuck(&mut s.network));
+        turns += 1;
+        assert!(turns <= 21 * 30 / (REPLAY_PACKETS / 2), "no turn is lost to the one that is stuck");
+    }
+    // What waits for it has an end, and then it begins anew.
+    for _ in 0..200 {
+        s.now += Duration::from_millis(40);
+        let before = counters.packets.load(Ordering::Relaxed);
+        let mut network = std::mem::take(&mut s.network);
+        let frame = s.next_frame(MediaKind::Video, 30, false);
+        s.fanout.on_frame(s.stream, &frame, s.now, &mut Stuck(&mut network));
+        s.fanout.replay(s.now, &mut Stuck(&mut network));
+        s.network = network;
+        assert_eq!(counters.packets.load(Ordering::Relaxed), before);
+    }
+    assert!(s.fanout.next_replay().is_none(), "nothing waits any more");
+    s.fanout.set_path(stuck, Path { remote: address.into(), local: None });
+    s.network.delivered.remove(&1);
+    s.frame(MediaKind::Video, 3, false);
+    assert!(!s.network.delivered.contains_key(&1), "not before a keyframe");
+    s.frame(MediaKind::Video, 3, true);
+    assert_eq!(s.received(1).len(), 3);
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Time;
 use crate::base::{CameraId, StreamId};
-use crate::control::{BrokerStatus, Health, RefusedSource, Sources, StoreInfo};
+use crate::control::{BrokerStatus, Drops, Health, RefusedSource, Sources, StoreInfo, TcpCounters};
 use crate::http::CertificateState;
 
 /// How the service is.
@@ -137,6 +137,45 @@ pub(in crate::http) struct SourceList {
     count: usize,
     /// Packets dropped since the start of the service, for every reason.
     dropped: BTreeMap<&'static str, u64>,
+    viewer_port: ViewerPortView,
+}
+
+/// Datagrams on the viewers' port that had no effect, by reason.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ViewerPort)]
+struct ViewerPortView {
+    /// Of no viewer.
+    stranger: u64,
+    /// From an address without an authenticated ICE check.
+    unproven: u64,
+    stun_unauthenticated: u64,
+    stun_ignored: u64,
+    dtls_discarded: u64,
+    srtcp_refused: u64,
+    rtcp_malformed: u64,
+    rtp_ignored: u64,
+    unknown: u64,
+    /// After the viewer's end.
+    late: u64,
+    tcp: TcpCounters,
+}
+
+impl ViewerPortView {
+    fn new(Drops { stranger, sessions, tcp }: &Drops) -> Self {
+        Self {
+            stranger: *stranger,
+            unproven: sessions.unproven_source,
+            stun_unauthenticated: sessions.stun_unauthenticated,
+            stun_ignored: sessions.stun_ignored,
+            dtls_discarded: sessions.dtls_discarded,
+            srtcp_refused: sessions.srtcp_refused,
+            rtcp_malformed: sessions.rtcp_malformed,
+            rtp_ignored: sessions.rtp_ignored,
+            unknown: sessions.unknown,
+            late: sessions.after_close,
+            tcp: *tcp,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -163,6 +202,7 @@ impl SourceList {
             count: found.refused.len(),
             sources: found.refused.iter().map(|(camera, source)| SourceView::new(*camera, source)).collect(),
             dropped: found.dropped.iter().map(|(reason, count)| (reason.name(), *count)).collect(),
+            viewer_port: ViewerPortView::new(&found.viewer_port),
         }
     }
 }

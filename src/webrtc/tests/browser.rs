@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) session: Session,
     pub(super) answer: Answer,
+    pub(super) offer: String,
+    pub(super) config: SessionConfig,
     pub(super) address: SocketAddr,
     endpoint: Endpoint,
     is_client: bool,
@@ -83,7 +85,7 @@ impl World {
         let offer = OFFER
             .replace(own, &shown.fingerprint().to_string())
             .replace("a=setup:actpass", &format!("a=setup:{}", habits.setup));
-        let candidate = LocalCandidate { ip: SERVER.ip(), port: SERVER.port() };
+        let candidate = LocalCandidate::udp(SERVER.ip(), SERVER.port());
         let config = SessionConfig { identity: Identity::generate().unwrap(), candidates: vec![candidate] };
         let (session, answer) =
             Session::accept(&ParsedOffer::parse(&offer).unwrap(), &config, RunningCodecs::default(), now).unwrap();
@@ -108,6 +110,8 @@ impl World {
             now,
             session,
             answer,
+            offer,
+            config,
             address,
             endpoint,
             is_client,
@@ -141,7 +145,8 @@ impl World {
 
     /// A connectivity check as this browser sends it.
     pub(super) fn stun(&self, nominate: bool) -> Vec<u8> {
-        let username = format!("{}:Gzmx", self.answered("a=ice-ufrag:"));
+        let own = self.offer.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap();
+        let username = format!("{}:{own}", self.answered("a=ice-ufrag:"));
         let mut extra = vec![ATTR_ICE_CONTROLLING];
         extra.extend(nominate.then_some(ATTR_USE_CANDIDATE));
         check(&username, self.answered("a=ice-pwd:"), &extra)
@@ -249,13 +254,13 @@ impl World {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Transmit { to, datagram } => {
-                    self.sent_to.push(to);
+                    self.sent_to.push(to.address);
                     match datagram[0] {
                         0..=3 => self.stun_answers += 1,
                         _ => self.to_browser.push_back(datagram),
                     }
                 }
-                Output::Path(path) => self.paths.push(path),
+                Output::Path(path) => self.paths.push(path.address),
                 Output::Connected { sealer, profile } => {
                     self.connected += 1;
                     self.sealer = Some((sealer, profile));

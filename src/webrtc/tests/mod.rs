@@ -8,7 +8,10 @@ use std::time::Duration;
 use browser::{Habits, World};
 
 use super::ice::CONSENT_LIFETIME;
-use super::{CloseCause, Feedback, SessionCounters, SrtpProfile};
+use super::{
+    Answer, CloseCause, Feedback, IceCredentials, OfferError, ParsedOffer, ReofferError, RunningCodecs,
+    SessionCounters, SrtpProfile,
+};
 use crate::media::rtcp::{ReportBlock, RtcpWriter};
 use crate::media::rtp::RtpHeader;
 use crate::media::{ExtSeq, SeqNo, Ssrc};
@@ -266,6 +269,141 @@ fn the_path_follows_a_nomination_and_dtls_goes_with_it() {
     world.session.close(world.now);
     world.take_outputs();
     assert_eq!(world.sent_to, [elsewhere()]);
+}
+
+/// The browser restarts ICE: a new offer, and checks with what it and the answer to it say.
+fn restart(world: &mut World) {
+    let offer = world.offer.replace("a=ice-ufrag:Gzmx", "a=ice-ufrag:Hnew");
+    assert_ne!(offer, world.offer);
+    let parsed = ParsedOffer::parse(&offer).unwrap();
+    world.answer = world.session.reoffer(&parsed, &world.config.clone(), RunningCodecs::default()).unwrap();
+    world.offer = offer;
+}
+
+#[test]
+fn an_ice_restart_moves_the_path_and_dtls_and_srtp_go_on() {
+    for setup in ["actpass", "passive"] {
+        let mut world = World::connected(&Habits { setup, ..Habits::default() });
+        let before = world.answer.clone();
+        let (mut send, _) = world.browser_srtp();
+        let (home, old_check) = (world.address, world.stun(true));
+        restart(&mut world);
+        let line =
+            |answer: &Answer, start: &str| answer.sdp.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        for start in ["a=ice-ufrag:", "a=ice-pwd:"] {
+            assert_ne!(line(&before, start), line(&world.answer, start));
+        }
+        for start in ["a=fingerprint:", "a=setup:", "a=ssrc-group:", "a=group:", "m=video", "m=audio"] {
+            assert_eq!(line(&before, start), line(&world.answer, start));
+        }
+        let version = |answer: &Answer| {
+            let words: Vec<u64> = line(answer, "o=").split(' ').filter_map(|word| word.parse().ok()).collect();
+            (words[0], words[1])
+        };
+        assert_eq!(version(&world.answer), (version(&before).0, version(&before).1 + 1));
+        // Nothing has moved: the browser is still at home, and its old checks keep the consent.
+        media_flows(&mut world);
+        world.send(&old_check);
+        assert_eq!(world.paths, [home]);
+        world.address = elsewhere();
+        world.check(true);
+        assert_eq!(world.paths, [home, elsewhere()]);
+        media_flows(&mut world);
+        let ssrc = world.session.tracks().video.as_ref().unwrap().ssrc;
+        let mut writer = RtcpWriter::new();
+        writer.receiver_report(Ssrc(1), &[]).pli(Ssrc(1), ssrc);
+        world.send(&send.encrypt_rtcp(&writer.finish()).unwrap());
+        assert_eq!(world.feedback, [Feedback::Pli { ssrc }]);
+        assert_eq!((world.connected, world.closed.len()), (1, 0), "one handshake, one session");
+        // The old password is worth nothing now.
+        world.address = SocketAddr::from(([127, 0, 0, 1], 50_001));
+        world.send(&old_check);
+        assert_eq!(world.session.counters().stun_unauthenticated, 1);
+        assert_eq!(world.paths, [home, elsewhere()]);
+    }
+}
+
+#[test]
+fn an_ice_restart_in_the_middle_of_the_handshake_does_not_disturb_it() {
+    let mut world = World::new(&Habits::default());
+    world.check(true);
+    let hello = world.browser_datagrams();
+    restart(&mut world);
+    hello.iter().for_each(|datagram| world.send(datagram));
+    world.address = elsewhere();
+    world.check(true);
+    world.run(&mut |_| false);
+    assert_eq!((world.connected, world.closed.len()), (1, 0));
+    media_flows(&mut world);
+}
+
+#[test]
+fn an_offer_of_another_peer_or_with_other_media_is_no_restart_and_changes_nothing() {
+    let mut world = World::connected(&Habits::default());
+    let ufrag = world.session.local_ufrag().to_owned();
+    let old = world.offer.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();
+    let stranger = world.offer.replace(old, &vec!["AB"; 32].join(":"));
+    let without_sound = world.offer.replace("opus/48000/2", "opus/48000/1");
+    let other_numbers = world.offer.replace("108", "118");
+    let (start, end) = world.offer.split_once("o=- ").unwrap();
+    let newcomer = format!("{start}o=- 1{end}");
+    for (offer, expected) in [
+        (newcomer, ReofferError::OtherPeer),
+        (stranger, ReofferError::OtherPeer),
+        (without_sound, ReofferError::Changed("the media")),
+        (other_numbers, ReofferError::Changed("the media")),
+    ] {
+        let offer = ParsedOffer::parse(&offer.replace("a=ice-ufrag:Gzmx", "a=ice-ufrag:Hnew")).unwrap();
+        assert_eq!(world.session.reoffer(&offer, &world.config.clone(), RunningCodecs::default()), Err(expected));
+    }
+    assert_eq!(world.session.local_ufrag(), ufrag);
+}
+
+#[test]
+fn a_fragment_alone_restarts_ice_too() {
+    let mut world = World::connected(&Habits::default());
+    let before = world.session.local_ufrag().to_owned();
+    for bad in ["", "abc", "has space", "crlf\r\n", &"x".repeat(257)] {
+        assert_eq!(world.session.restart_ice(bad), Err(OfferError::Ice), "{bad:?}");
+    }
+    assert_eq!(world.session.restart_ice("Gzmx").unwrap().ufrag, before, "the fragment in use restarts nothing");
+    let IceCredentials { ufrag, pwd } = world.session.restart_ice("Hnew").unwrap();
+    assert_ne!(ufrag, before);
+    world.address = elsewhere();
+    let request = super::ice::tests::check(&format!("{ufrag}:Hnew"), &pwd, &[stun::attributes::ATTR_USE_CANDIDATE]);
+    world.send(&request);
+    assert_eq!(world.paths.last(), Some(&elsewhere()));
+    media_flows(&mut world);
+}
+
+#[test]
+fn garbage_from_the_browsers_own_address_is_counted_and_the_session_goes_on() {
+    let mut world = World::connected(&Habits::default());
+    let (mut send, _) = world.browser_srtp();
+    let hello = World::new(&Habits::default()).browser_datagrams().remove(0);
+    for n in 0..1_000_u32 {
+        let noise: Vec<u8> = (0..40_u32).map(|i| (n.wrapping_mul(2_654_435_761) >> (i % 24)) as u8).collect();
+        world.send(&[&[21, 254, 253][..], &noise].concat());
+        world.send(&[&[23, 254, 253, 0, 1][..], &noise].concat());
+        world.send(&[&[0x80, 206][..], &noise].concat());
+        world.send(&[&[0x80, 108][..], &noise].concat());
+        world.send(&[&[1, 1][..], &noise].concat());
+        world.send(&[&[70][..], &noise].concat());
+        if n < 100 {
+            world.send(&hello);
+        }
+    }
+    assert_eq!(world.closed, []);
+    let counted = *world.session.counters();
+    assert_eq!((counted.rtp_ignored, counted.stun_ignored, counted.unknown), (1_000, 1_000, 1_000));
+    assert_eq!(counted.srtcp_refused, 1_000);
+    assert!(counted.dtls_discarded >= 2_000, "{counted:?}");
+    let ssrc = world.session.tracks().video.as_ref().unwrap().ssrc;
+    let mut writer = RtcpWriter::new();
+    writer.receiver_report(Ssrc(1), &[]).pli(Ssrc(1), ssrc);
+    world.send(&send.encrypt_rtcp(&writer.finish()).unwrap());
+    assert_eq!(world.feedback, [Feedback::Pli { ssrc }]);
+    media_flows(&mut world);
 }
 
 #[test]

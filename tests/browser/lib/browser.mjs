@@ -33,9 +33,13 @@ export async function launch() {
   };
 }
 
-/** A page in a context of its own; `page.problems` lists script errors and refusals by its policy. */
-export async function newPage(browser, url) {
+/**
+ * A page in a context of its own; `page.problems` lists script errors and refusals by its policy. The functions
+ * `before` run in it before its own scripts.
+ */
+export async function newPage(browser, url, before = []) {
   const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 } });
+  for (const script of before) await page.addInitScript(script);
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(`page error: ${error.message}`));
   page.on('console', (message) => {

@@ -79,8 +79,8 @@ class World {
     return browser;
   }
 
-  async page(browser, url) {
-    const page = await newPage(browser, url);
+  async page(browser, url, before) {
+    const page = await newPage(browser, url, before);
     this.#pages.push(page);
     return page;
   }
