@@ -128,15 +128,16 @@ pub(super) struct CameraPath {
 }
 
 /// A refusal. The text of `error` is for people; programs go by `code`.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Refusal {
     #[schema(example = "No active stream for camera 56C1CADCF1FA4C6CAEBA3E2FD85EFEBF")]
-    error: String,
+    pub(super) error: String,
     #[schema(example = "not_found")]
-    code: String,
+    pub(super) code: &'static str,
     /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
-    hint: Option<String>,
+    pub(super) hint: Option<&'static str>,
 }
 
 /// The refusal of a start, with the ids of what runs.
