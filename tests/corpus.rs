@@ -30,6 +30,8 @@ mod registry;
 mod rtcp;
 #[path = "../fuzz/bodies/rtp.rs"]
 mod rtp;
+#[path = "../fuzz/bodies/sdpfrag.rs"]
+mod sdpfrag;
 #[path = "../fuzz/bodies/signaling.rs"]
 mod signaling;
 #[path = "../fuzz/bodies/stun.rs"]
@@ -125,6 +127,11 @@ fn play_messages() {
 #[test]
 fn signaling_messages() {
     replay("signaling", signaling::run);
+}
+
+#[test]
+fn ice_fragments() {
+    replay("sdpfrag", sdpfrag::run);
 }
 
 #[test]

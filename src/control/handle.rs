@@ -37,8 +37,8 @@ pub struct Control {
 /// Who wants to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewViewer {
-    /// The stream that the page believes to run.
-    pub stream_id: String,
+    /// The stream that the page believes to run; `None` for whichever runs.
+    pub stream_id: Option<String>,
     /// SDP offer.
     pub offer: String,
     /// The viewer that makes room for this one, if this one is accepted.

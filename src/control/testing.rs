@@ -316,7 +316,7 @@ impl Rig {
         stream: impl ToString,
         replaces: Option<ViewerId>,
     ) -> Result<ViewerHandle, AddViewerError> {
-        let new = NewViewer { stream_id: stream.to_string(), offer: "v=0 offer".into(), replaces };
+        let new = NewViewer { stream_id: Some(stream.to_string()), offer: "v=0 offer".into(), replaces };
         self.control.add_viewer(camera(), new).await
     }
 

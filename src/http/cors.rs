@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::whep;
 use crate::base::AllowedOrigins;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -23,7 +24,10 @@ pub(super) async fn cors(State(allowed): State<AllowedOrigins>, request: Request
     let preflight = request.method() == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let wished = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
 
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = match preflight {
+        true => (StatusCode::NO_CONTENT, whep::accepts(request.uri().path())).into_response(),
+        false => next.run(request).await,
+    };
     let mut set = |name: HeaderName, value| response.headers_mut().insert(name, value);
     // Without this a shared cache could hand one origin's answer to another.
     set(header::VARY, VARY);

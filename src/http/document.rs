@@ -97,6 +97,7 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
         (Method::POST, &mut item.post),
         (Method::PATCH, &mut item.patch),
         (Method::DELETE, &mut item.delete),
+        (Method::OPTIONS, &mut item.options),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }

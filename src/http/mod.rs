@@ -1,4 +1,4 @@
-//! HTTP: the REST API of contract §5, the pages, and the server that carries them (and the signaling).
+//! HTTP: the REST API of contract §5, WHEP, the pages, and the server that carries them (and the signaling).
 
 mod assets;
 mod auth;
@@ -16,6 +16,7 @@ mod metrics;
 mod mp4;
 mod needs;
 mod requests;
+pub mod sdpfrag;
 mod serve;
 mod settings;
 mod sources;
@@ -23,6 +24,7 @@ mod streams;
 mod tls;
 mod viewers;
 mod views;
+mod whep;
 
 #[cfg(test)]
 mod auth_tests;
@@ -59,7 +61,7 @@ use self::document::{Document, DocumentText};
 use self::error::ApiError;
 use crate::control::Control;
 
-/// Request bodies are a few dozen bytes; more is refused with 413.
+/// Request bodies are a few dozen bytes, offers of viewers 20 KB; more is refused with 413.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 #[derive(Clone)]
@@ -72,9 +74,10 @@ struct Api {
     document: DocumentText,
 }
 
-/// The router of the API port (8080): REST and the viewer page.
+/// The router of the API port (8080): REST, WHEP and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
     let (rest, _) = rest().split_for_parts();
+    let whep = whep::router(control.clone(), &settings.pages.ice_servers).layer(from_fn(error::never_cache));
     let api = Api {
         control,
         certificates: settings.certificates.clone(),
@@ -83,20 +86,21 @@ pub fn api_router(control: Control, settings: ApiSettings) -> Router {
         ready: settings.ready.clone(),
         document: DocumentText::new(&document()),
     };
-    finish(rest.with_state(api), settings)
+    finish(rest.with_state(api).merge(whep), settings)
 }
 
 /// Every route of the API port.
 fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    for part in [rest().into_openapi(), login::routes().into_openapi(), assets::shared().into_openapi()] {
-        document.merge(part);
-    }
+    document.merge(rest().into_openapi());
+    document.merge(whep::routes().into_openapi());
+    document.merge(login::routes().into_openapi());
+    document.merge(assets::shared().into_openapi());
     document::complete(&mut document);
     document
 }
 
-/// Every route of the API port but the files of the pages. What is registered here is in the OpenAPI document.
+/// The calls that ask the control plane or the service, and the pages.
 fn rest() -> OpenApiRouter<Api> {
     let calls = OpenApiRouter::default()
         .routes(routes!(health::health))

@@ -170,7 +170,7 @@ impl<'a> Connection<'a> {
                     }
                     // The second viewer of a socket replaces the first, if it is accepted.
                     let replaces = self.viewer.as_ref().map(|viewer| viewer.viewer_id);
-                    let new = NewViewer { stream_id: stream, offer, replaces };
+                    let new = NewViewer { stream_id: Some(stream), offer, replaces };
                     let added = self.control.add_viewer(camera, new).await.map_err(|error| error.to_string());
                     let added = added.map(|mut viewer| {
                         // Taken, not copied: the viewer stays for hours.

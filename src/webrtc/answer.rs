@@ -126,7 +126,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
             Verdict::Accepted(accepted) => {
                 accepted_section(&mut sdp, section, accepted, negotiated.role, local, &candidates);
             }
-            Verdict::Rejected(_) => rejected_section(&mut sdp, section, negotiated.role, local),
+            Verdict::Rejected(_) => {
+                let shared = sections.get(first).is_some_and(|(lead, _)| share_a_transport(offer, section, lead));
+                // What has a transport of its own must not try to connect it.
+                let candidates = if shared { candidates.as_slice() } else { &[] };
+                rejected_section(&mut sdp, section, negotiated.role, local, candidates);
+            }
         }
     }
     Answer {
@@ -136,6 +141,12 @@ pub(super) fn write(offer: &ParsedOffer, negotiated: &Negotiated, local: &Local<
         m_line_index: first as u16,
         rejected: rejected.collect(),
     }
+}
+
+/// Both are in one BUNDLE group of the offer.
+fn share_a_transport(offer: &ParsedOffer, one: &Section, other: &Section) -> bool {
+    let (Some(one), Some(other)) = (&one.mid, &other.mid) else { return false };
+    offer.bundles.iter().any(|group| group.contains(one) && group.contains(other))
 }
 
 fn accepted_section(
@@ -173,10 +184,7 @@ fn accepted_section(
     if let Some(track) = track {
         source_lines(sdp, section, track, local.cname);
     }
-    for candidate in candidates {
-        sdp.line(format_args!("a={candidate}"));
-    }
-    sdp.line(format_args!("a=end-of-candidates"));
+    candidate_attributes(sdp, candidates);
 }
 
 /// An rtx source must come with its group, or Chromium freezes (RFC 4588 §8.8, RFC 5576 §4.2).
@@ -192,8 +200,9 @@ fn source_lines(sdp: &mut Lines, section: &Section, track: &Track, cname: &str) 
     }
 }
 
-/// Port 0, but with the lines without which aiortc, werift and GStreamer fail.
-fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>) {
+/// Port 0, but with the lines without which aiortc, werift and GStreamer fail. Of sections that share a transport,
+/// aiortc takes the candidates of the last one only, be it rejected or not.
+fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>, candidates: &[String]) {
     sdp.line(format_args!("m={} 0 {} {}", section.media, section.protocol, section.formats.join(" ")));
     sdp.line(format_args!("c=IN IP4 0.0.0.0"));
     transport_lines(sdp, section, role, local);
@@ -207,6 +216,16 @@ fn rejected_section(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &
     if let Some(port) = &section.sctp_port {
         sdp.line(format_args!("a=sctp-port:{port}"));
     }
+    if !candidates.is_empty() {
+        candidate_attributes(sdp, candidates);
+    }
+}
+
+fn candidate_attributes(sdp: &mut Lines, candidates: &[String]) {
+    for candidate in candidates {
+        sdp.line(format_args!("a={candidate}"));
+    }
+    sdp.line(format_args!("a=end-of-candidates"));
 }
 
 fn transport_lines(sdp: &mut Lines, section: &Section, role: DtlsRole, local: &Local<'_>) {
@@ -366,7 +385,7 @@ mod tests {
         {
             assert!(data.iter().any(|line| line.starts_with(start)), "{start}");
         }
-        assert!(!data.iter().any(|line| line.starts_with("a=candidate")));
+        assert_eq!(data.iter().filter(|line| line.starts_with("a=candidate")).count(), 4, "aiortc takes these");
         assert!(has(&all[0], "a=group:BUNDLE 0 1"));
         assert_eq!(answer.rejected.len(), 1);
         assert_eq!((answer.rejected[0].m_line_index, answer.rejected[0].media.as_str()), (2, "application"));

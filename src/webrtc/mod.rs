@@ -8,6 +8,8 @@ mod answer;
 mod certificate;
 mod dtls;
 pub mod feedback;
+#[cfg(test)]
+mod foreign_tests;
 mod ice;
 mod keys;
 mod negotiate;

@@ -12,6 +12,9 @@ use crate::within;
 /// What Chromium offers.
 pub(crate) const OFFER: &str = include_str!("../data/offer-chromium.sdp");
 
+/// What Firefox offers.
+pub(crate) const OTHER_OFFER: &str = include_str!("../data/offer-firefox.sdp");
+
 pub(crate) struct Page {
     socket: WebSocketStream<TcpStream>,
 }

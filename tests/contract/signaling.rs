@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::page::{Page, viewer};
+use crate::page::{OTHER_OFFER, Page, viewer};
 use crate::{CAMERA, OTHER_CAMERA, Site, http, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +98,10 @@ async fn a_second_viewer_on_one_socket_replaces_the_first() {
     let mut page = site.page().await;
     page.watch(CAMERA, &stream).await;
     let first = page.hear_answer().await;
-    page.watch(CAMERA, &stream).await;
+    // The offer of another peer connection: of the same one it would restart ICE.
+    let mut other = viewer(CAMERA, &stream);
+    other["sdpOffer"] = OTHER_OFFER.into();
+    page.say(other.to_string()).await;
     // More candidates of the first answer may be on their way.
     let second = loop {
         let message = page.hear().await;

@@ -28,6 +28,7 @@ def main(binary: str, seconds: str) -> int:
     key = "hck_" + secrets.token_urlsafe(32)
     environment |= {"AUTH_ENABLED": "true", "LIMIT_REQUESTS_PER_SECOND": "100000",
                     "AUTH_API_KEYS": "schemathesis:admin:*:" + hashlib.sha256(key.encode()).hexdigest()}
+    of_tool = os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
     with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "log"), "w+") as log:
         service = subprocess.Popen([os.path.abspath(binary), "demo"], cwd=folder, env=environment, text=True,
                                    stdout=subprocess.PIPE, stderr=log)
@@ -41,7 +42,7 @@ def main(binary: str, seconds: str) -> int:
             tool = pathlib.Path(sys.executable).parent / "schemathesis"
             run = [tool, "--config-file", HERE / "schemathesis.toml", "--no-color", "run", url + "/openapi.json",
                    "--header", "Authorization: Bearer " + key, "--max-time", seconds, "--max-failures", "20"]
-            code = subprocess.run(run, cwd=folder, check=False).returncode
+            code = subprocess.run(run, cwd=folder, env=of_tool, check=False).returncode
             if service.poll() is not None:
                 log.seek(0)
                 print("the service has ended:", service.returncode, log.read()[-4000:], file=sys.stderr)

@@ -31,7 +31,7 @@ pub(super) struct Viewer {
 impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn add_viewer(&mut self, camera: CameraId, new: NewViewer, reply: Reply<AddViewerResult>) {
         let NewViewer { stream_id, offer, replaces } = new;
-        let stream = match self.admit(camera, &stream_id, replaces) {
+        let stream = match self.admit(camera, stream_id.as_deref(), replaces) {
             Ok(stream) => stream,
             Err(error) => return drop(reply.send(Err(error))),
         };
@@ -57,9 +57,15 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         });
     }
 
-    fn admit(&self, camera: CameraId, asked: &str, replaces: Option<ViewerId>) -> Result<StreamId, AddViewerError> {
+    fn admit(
+        &self,
+        camera: CameraId,
+        asked: Option<&str>,
+        replaces: Option<ViewerId>,
+    ) -> Result<StreamId, AddViewerError> {
         let stream = self.running_stream(camera)?;
-        if !self.settings.start_on_demand && asked.parse() != Ok(stream) {
+        let other = asked.filter(|asked| !self.settings.start_on_demand && asked.parse() != Ok(stream));
+        if let Some(asked) = other {
             let asked = asked.chars().take(ECHO_LIMIT).collect();
             return Err(AddViewerError::OtherStream { camera, asked });
         }

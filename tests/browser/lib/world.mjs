@@ -48,6 +48,12 @@ class World {
     return makeCertificates(this.folder);
   }
 
+  /** A process of the test's own, which ends with it. */
+  adopt(child) {
+    this.#children.push(child);
+    return child;
+  }
+
   async broker(options) {
     const broker = await startBroker(this.folder, options);
     this.#children.push(broker.child);
