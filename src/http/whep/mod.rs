@@ -14,10 +14,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use axum::{Extension, Router};
 
 use self::sessions::{Key, Session, Sessions};
 use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooLarge, Unanswered};
@@ -56,9 +56,12 @@ fn with(whep: Whep) -> Router {
 }
 
 pub(super) fn routes() -> OpenApiRouter<Whep> {
-    OpenApiRouter::default()
-        .routes(routes!(create, probe, options))
-        .routes(routes!(probe_session, update, end, session_options))
+    OpenApiRouter::default().routes(routes!(create, probe, options)).routes(routes!(
+        probe_session,
+        update,
+        end,
+        session_options
+    ))
 }
 
 /// A WHEP session of a path.
