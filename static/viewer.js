@@ -1,2 +1,2 @@
-// The entry of the viewer page. It is served as /viewer.js too, so the import is absolute.
-import '/static/js/viewer.js';
+// The entry of the viewer page for links to /viewer.js, beside which static/ lies.
+import './static/js/viewer.js';

@@ -105,7 +105,10 @@ fn invite(service: &Service) {
         ip if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
         _ => addresses.dashboard.ip().to_string(),
     };
-    println!("\n  Open {scheme}://{host}:{}/ and choose Watch. Ctrl-C ends the demo.\n", addresses.dashboard.port());
+    println!(
+        "\n  Open {scheme}://{host}:{}/ to see the camera; click its picture to watch it. Ctrl-C ends the demo.\n",
+        addresses.dashboard.port()
+    );
 }
 
 #[cfg(test)]

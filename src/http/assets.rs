@@ -1,22 +1,25 @@
 //! The pages, embedded in the binary.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use rust_embed::RustEmbed;
+use rust_embed::{EmbeddedFile, RustEmbed};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::settings::PageSettings;
 
-/// Pages load nothing from elsewhere and run no inline script; they may connect to the API and the signaling,
-/// which are on other ports.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss: http: https:; \
-     media-src 'self' blob:; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'";
+/// Pages load nothing from elsewhere and have no inline script or style. They may connect to the API and the
+/// signaling, and show pictures of the API, which are on other ports or, behind a proxy, on other hosts.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data: blob:; media-src 'self' blob: http: https:; connect-src 'self' ws: wss: http: https:; \
+     manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'";
 
 #[derive(RustEmbed)]
 #[folder = "static/"]
@@ -36,53 +39,97 @@ async fn settings(State(pages): State<PageSettings>) -> impl IntoResponse {
 
 /// The viewer page.
 #[utoipa::path(get, path = "/viewer", operation_id = "getViewer", tag = "pages",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-pub(super) async fn viewer_page() -> Result<Response, ApiError> {
-    asset("viewer.html")
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn viewer_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("viewer.html", &headers)
 }
 
 /// The viewer page under the name that older links have.
 #[utoipa::path(get, path = "/viewer.html", operation_id = "getViewerHtml", tag = "pages",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-pub(super) async fn viewer_html() -> Result<Response, ApiError> {
-    asset("viewer.html")
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn viewer_html(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("viewer.html", &headers)
+}
+
+/// The viewer page one level down. Its addresses are relative, so that they hold behind any path prefix.
+pub(super) async fn viewer_page_below(headers: HeaderMap) -> Result<Response, ApiError> {
+    let file = embedded("viewer.html")?;
+    let page = String::from_utf8_lossy(&file.data).replace("=\"static/", "=\"../static/");
+    Ok(answer(&file, page.into_bytes().into(), &headers))
 }
 
 /// The script of the viewer page.
 #[utoipa::path(get, path = "/viewer.js", operation_id = "getViewerScript", tag = "pages",
-    responses((status = 200, description = "The script", body = String, content_type = "text/javascript")))]
-pub(super) async fn viewer_script() -> Result<Response, ApiError> {
-    asset("viewer.js")
+    responses(
+        (status = 200, description = "The script", body = String, content_type = "text/javascript"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn viewer_script(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("viewer.js", &headers)
 }
 
 /// This document as a page.
 #[utoipa::path(get, path = "/docs", operation_id = "getDocs", tag = "pages",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-pub(super) async fn docs_page() -> Result<Response, ApiError> {
-    asset("docs.html")
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn docs_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("docs.html", &headers)
 }
 
-pub(super) async fn start_page() -> Result<Response, ApiError> {
-    asset("index.html")
+pub(super) async fn start_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("index.html", &headers)
 }
 
 /// The login page.
 #[utoipa::path(get, path = "/login", operation_id = "getLogin", tag = "pages",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
-pub(super) async fn login_page() -> Result<Response, ApiError> {
-    asset("login.html")
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn login_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("login.html", &headers)
 }
 
-async fn file(path: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
+/// The service worker: it may only serve what lies below its own address.
+pub(super) async fn service_worker(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("sw.js", &headers)
+}
+
+async fn file(path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, ApiError> {
     // A path that is not UTF-8 names nothing either.
-    asset(&path.map(|Path(path)| path).unwrap_or_default())
+    asset(&path.map(|Path(path)| path).unwrap_or_default(), &headers)
+}
+
+fn asset(path: &str, request: &HeaderMap) -> Result<Response, ApiError> {
+    let mut file = embedded(path)?;
+    let data = std::mem::take(&mut file.data);
+    Ok(answer(&file, data, request))
 }
 
 /// Embedded files are looked up by name, so there is no file system to climb in.
-fn asset(path: &str) -> Result<Response, ApiError> {
-    let file = Assets::get(path).ok_or_else(|| ApiError::not_found("Not found"))?;
+fn embedded(path: &str) -> Result<EmbeddedFile, ApiError> {
+    Assets::get(path).ok_or_else(|| ApiError::not_found("Not found"))
+}
+
+fn answer(file: &EmbeddedFile, data: Cow<'static, [u8]>, request: &HeaderMap) -> Response {
     let content_type = content_type(file.metadata.mimetype());
-    let headers: [(HeaderName, HeaderValue); 5] = [
+    let hash = file.metadata.sha256_hash();
+    let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    // The page one level down is another text of the same file, under another address.
+    let tag = format!("\"{tag}\"");
+    let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let unchanged = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
+    let etag = HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""));
+    let headers: [(HeaderName, HeaderValue); 6] = [
+        (header::ETAG, etag),
         (header::CONTENT_TYPE, content_type),
         // Browsers ask again each time: a page of another version would speak another protocol.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -90,11 +137,59 @@ fn asset(path: &str) -> Result<Response, ApiError> {
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
-    Ok((headers, file.data).into_response())
+    match unchanged {
+        true => (StatusCode::NOT_MODIFIED, headers).into_response(),
+        false => (headers, data).into_response(),
+    }
 }
 
 fn content_type(mime: &str) -> HeaderValue {
     let textual = mime.starts_with("text/") || mime.ends_with("javascript") || mime.ends_with("json");
     let value = if textual { format!("{mime}; charset=utf-8") } else { mime.to_owned() };
     HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_viewer_page_one_level_down_names_its_files_one_level_up() {
+        let page = text(viewer_page(HeaderMap::new()).await.unwrap()).await;
+        let below = text(viewer_page_below(HeaderMap::new()).await.unwrap()).await;
+        assert!(page.contains("=\"static/js/viewer.js\"") && !page.contains("../"), "{page}");
+        assert!(below.contains("=\"../static/js/viewer.js\"") && !below.contains("=\"static/"), "{below}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_browser_has_is_not_sent_again() {
+        let first = start_page(HeaderMap::new()).await.unwrap();
+        let tag = first.headers()[header::ETAG].clone();
+        for (tags, status) in [
+            (tag.to_str().unwrap().to_owned(), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", W/{}", tag.to_str().unwrap()), StatusCode::NOT_MODIFIED),
+            ("\"other\"".to_owned(), StatusCode::OK),
+        ] {
+            let mut request = HeaderMap::new();
+            request.insert(header::IF_NONE_MATCH, HeaderValue::try_from(tags.clone()).unwrap());
+            let answer = start_page(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{tags}");
+            assert!(answer.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+            assert_eq!(text(answer).await.is_empty(), status == StatusCode::NOT_MODIFIED);
+        }
+    }
+
+    #[test]
+    fn the_policy_of_pages_allows_nothing_inline_and_nothing_from_elsewhere() {
+        for part in ["default-src 'none'", "script-src 'self';", "style-src 'self';", "base-uri 'none'"] {
+            assert!(CONTENT_SECURITY_POLICY.contains(part), "{part}");
+        }
+        assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
+    }
 }

@@ -17,6 +17,7 @@ const UNDOCUMENTED: &[(&str, &str)] = &[
     // The dashboard's port.
     ("mod.rs", "/"),
     ("mod.rs", "/livestream/viewer"),
+    ("mod.rs", "/sw.js"),
     ("mod.rs", "/viewer.js"),
 ];
 

@@ -136,7 +136,8 @@ fn rest() -> OpenApiRouter<Api> {
 pub fn dashboard_router(settings: ApiSettings) -> Router {
     let pages = Router::new()
         .route("/", get(assets::start_page))
-        .route("/livestream/viewer", get(assets::viewer_page))
+        .route("/livestream/viewer", get(assets::viewer_page_below))
+        .route("/sw.js", get(assets::service_worker))
         .route("/viewer.js", get(assets::viewer_script));
     finish(pages, settings)
 }

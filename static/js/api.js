@@ -1,5 +1,8 @@
 // The REST calls that the pages make.
 
+import { root, token, withToken } from './config.js';
+import { text } from './text.js';
+
 // The server answers every call within 10 s.
 const TIMEOUT_MS = 12_000;
 
@@ -15,63 +18,132 @@ export class ApiError extends Error {
 
 export class Api {
   #base;
-  #headers;
 
-  /** `token` is that of the page's address, if it has one; else the cookie of the login goes along. */
-  constructor(base, token = '') {
+  constructor(base) {
     this.#base = base;
-    this.#headers = token ? { authorization: `Bearer ${token}` } : {};
   }
 
   health(signal) {
-    return this.#call('GET', '/health', signal);
+    return this.#call('GET', 'health', { signal });
   }
 
   /** The list of streams. */
   async streams(signal) {
-    return (await this.#call('GET', '/streams', signal)).streams ?? [];
+    return (await this.#call('GET', 'streams', { signal })).streams ?? [];
   }
 
-  /** What is known of one camera's stream, or `null` if there is none. */
+  /**
+   * What is known of one camera's stream, or `null` if there is none; a failed one has the state `error`. Asking for a
+   * stream that is not there would be an error in the console, so the list is asked first.
+   */
   async stream(camera, signal) {
+    const found = await this.running(camera, signal);
+    return found ? this.#detail(camera, signal) : this.failed(camera, signal);
+  }
+
+  /** Its entry in the list of streams, if any. */
+  async running(camera, signal) {
+    return (await this.streams(signal)).find((stream) => stream.camera_id === camera) ?? null;
+  }
+
+  /** Its last failure, if that is how its last stream ended. */
+  async failed(camera, signal) {
+    const last = await this.lastState(camera, signal);
+    return last?.value === 'error' ? { state: 'error', error_message: last.text } : null;
+  }
+
+  /** The last change of its stream's state since the service started, or `null`. */
+  async lastState(camera, signal) {
+    const { changes } = await this.history(camera, signal);
+    return changes.findLast((change) => change.what === 'state') ?? null;
+  }
+
+  async #detail(camera, signal) {
     try {
-      const body = await this.#call('GET', `/streams/${encodeURIComponent(camera)}`, signal);
-      return { ...body.stream, media: body.media ?? body.stream?.media };
+      const body = await this.#call('GET', `streams/${encodeURIComponent(camera)}`, { signal });
+      return { ...body.stream, media: body.media ?? body.stream?.media, viewers: body.viewers, viewer_count: body.viewer_count };
     } catch (error) {
       if (error.status === 404) return null;
       throw error;
     }
   }
 
+  async cameras(signal) {
+    return (await this.#call('GET', 'cameras', { signal })).cameras ?? [];
+  }
+
+  camera(camera, signal) {
+    return this.#call('GET', `cameras/${encodeURIComponent(camera)}`, { signal });
+  }
+
+  label(camera, change) {
+    return this.#call('PUT', `cameras/${encodeURIComponent(camera)}`, { body: change });
+  }
+
+  history(camera, signal) {
+    return this.#call('GET', `streams/${encodeURIComponent(camera)}/history`, { signal });
+  }
+
+  sources(signal) {
+    return this.#call('GET', 'sources', { signal });
+  }
+
   /** Starts a stream and gives its id. One that runs already is as good. */
   async start(camera, signal) {
     try {
-      return (await this.#call('POST', `/streams/${encodeURIComponent(camera)}/start`, signal)).stream_id;
+      return (await this.#call('POST', `streams/${encodeURIComponent(camera)}/start`, { signal })).stream_id;
     } catch (error) {
       if (error.status !== 409) throw error;
-      return (await this.stream(camera, signal))?.stream_id ?? error.body.stream_id;
+      return error.body.stream_id;
     }
   }
 
   stop(camera, signal) {
-    return this.#call('POST', `/streams/${encodeURIComponent(camera)}/stop`, signal);
+    return this.#call('POST', `streams/${encodeURIComponent(camera)}/stop`, { signal });
   }
 
-  async #call(method, path, signal) {
+  /** Where the last keyframe is, as a film of one picture. */
+  stillUrl(camera) {
+    return withToken(`${this.#base}streams/${encodeURIComponent(camera)}/keyframe.mp4`);
+  }
+
+  liveUrl(camera) {
+    return withToken(`${this.#base}streams/${encodeURIComponent(camera)}/live.mp4`);
+  }
+
+  /** Changes of all cameras as they happen. */
+  events() {
+    return new EventSource(withToken(`${this.#base}events`), { withCredentials: true });
+  }
+
+  async #call(method, path, { signal, body } = {}) {
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     const both = signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : (signal ?? timeout);
+    const headers = {};
+    if (token) headers.authorization = `Bearer ${token}`;
+    if (body) headers['content-type'] = 'application/json';
     let response;
     try {
       response = await fetch(this.#base + path, {
-        method, signal: both, cache: 'no-store', credentials: 'include', headers: this.#headers,
+        method, headers, signal: both, cache: 'no-store', credentials: 'include', body: body && JSON.stringify(body),
       });
     } catch (error) {
       signal?.throwIfAborted();
-      const late = error.name === 'TimeoutError';
-      throw new ApiError(late ? 'The server did not answer in time' : 'The server cannot be reached');
+      throw new ApiError(error.name === 'TimeoutError' ? text.api.timeout : text.api.unreachable);
     }
-    const body = await response.json().catch(() => ({}));
-    if (!response.ok) throw new ApiError(body.error ?? `HTTP ${response.status}`, response.status, body);
-    return body;
+    const answer = await response.json().catch(() => ({}));
+    if (response.status === 401) {
+      if (!token) logIn();
+      throw new ApiError(token ? text.api.token : (answer.error ?? text.api.forbidden), 401, answer);
+    }
+    if (!response.ok) throw new ApiError(answer.error ?? text.api.http(response.status), response.status, answer);
+    return answer;
   }
+}
+
+function logIn() {
+  const page = new URL('login', root);
+  // Below the service's own root, wherever a proxy has put that.
+  page.searchParams.set('next', `/${location.href.slice(root.href.length)}`);
+  location.replace(page);
 }

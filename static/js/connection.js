@@ -1,11 +1,25 @@
 // One attempt to watch: one signaling socket and one peer connection. It never repairs itself;
-// it says `lost` once, with the reason, and is then of no further use.
+// it says `lost` once, with the kind and the reason, and is then of no further use.
+
+import { text } from './text.js';
 
 // From opening the socket to media transport established.
 const CONNECT_TIMEOUT_MS = 15_000;
+// From the answer to media transport; relays need some seconds, and HTTP waits behind this.
+const MEDIA_TIMEOUT_MS = 8_000;
 // `disconnected` often heals by itself; this long it may try.
 const DISCONNECT_GRACE_MS = 5_000;
+// Between the end of media and the reason that signaling gives for it.
+const EXPLAIN_MS = 1_500;
+// The service says this to pages before it ends (close code 1001, and an error message before it).
+const GOING_AWAY = 1001;
+const SHUTDOWN = /shutting down/i;
+const STOPPED = /^stream stopped/i;
 
+/**
+ * Kinds of loss: `stopped` (somebody stopped the stream), `server` (the service went away), `refused` (it refused
+ * this viewer), `ice` (no path for media was found), `media` (it was found and lost), `browser`.
+ */
 export class Connection {
   #options;
   #socket;
@@ -13,12 +27,14 @@ export class Connection {
   #timer;
   #closed = false;
   #offerSent = false;
+  #answered = false;
+  #connected = false;
   #ownCandidates = [];
   #foreignCandidates = [];
 
   /**
-   * `options`: `signalingUrl`, `iceServers`, `camera`, `streamId`, and the callbacks
-   * `log(text)`, `stream(mediaStream)`, `connected()`, `lost(reason)`.
+   * `options`: `signalingUrl`, `iceServers`, `camera`, `streamId`, `audio`, and the callbacks
+   * `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`.
    */
   constructor(options) {
     this.#options = options;
@@ -30,23 +46,26 @@ export class Connection {
 
   open() {
     if (typeof RTCPeerConnection === 'undefined') {
-      this.#lose('This browser has no WebRTC');
+      this.#lose('browser', text.connection.noWebrtc);
       return;
     }
     const { signalingUrl, log } = this.#options;
-    this.#timer = setTimeout(() => this.#lose(`No connection within ${CONNECT_TIMEOUT_MS / 1000} s`), CONNECT_TIMEOUT_MS);
-    log(`Signaling: opening ${signalingUrl.split('?')[0]}`);
+    this.#timer = setTimeout(() => this.#lose(this.#answered ? 'ice' : 'server', text.connection.timeout(CONNECT_TIMEOUT_MS / 1000)), CONNECT_TIMEOUT_MS);
+    log(`Signaling: opening ${new URL(signalingUrl).host}`);
     try {
       this.#socket = new WebSocket(signalingUrl);
     } catch (error) {
-      this.#lose(`Signaling: ${error.message}`);
+      this.#lose('browser', `Signaling: ${error.message}`);
       return;
     }
-    this.#socket.onopen = () => this.#offer().catch((error) => this.#lose(`Offer: ${error.message}`));
-    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose(`Signaling: ${error.message}`));
+    // The offer is made while the socket opens.
+    const offer = this.#makeOffer();
+    offer.catch(() => {});
+    this.#socket.onopen = () => offer.then(() => this.#sendOffer()).catch((error) => this.#lose('browser', `Offer: ${error.message}`));
+    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', `Signaling: ${error.message}`));
     this.#socket.onclose = (event) => {
-      const why = event.reason || `code ${event.code}`;
-      this.#lose(this.#offerSent ? `The signaling connection was closed (${why})` : 'The signaling server cannot be reached');
+      if (event.code === GOING_AWAY) this.#lose('server', text.connection.shutdown);
+      else this.#lose('server', this.#offerSent ? text.connection.closed(event.reason || `code ${event.code}`) : text.connection.unreachable);
     };
   }
 
@@ -57,11 +76,11 @@ export class Connection {
     this.#free();
   }
 
-  async #offer() {
-    const { iceServers, camera, streamId, log, stream } = this.#options;
+  async #makeOffer() {
+    const { iceServers, audio, log, stream } = this.#options;
     const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.#peer = peer;
-    peer.addTransceiver('audio', { direction: 'recvonly' });
+    if (audio) peer.addTransceiver('audio', { direction: 'recvonly' });
     peer.addTransceiver('video', { direction: 'recvonly' });
 
     peer.ontrack = (event) => {
@@ -71,10 +90,13 @@ export class Connection {
     peer.onicecandidate = (event) => this.#onOwnCandidate(event.candidate);
     peer.oniceconnectionstatechange = () => log(`ICE: ${peer.iceConnectionState}`);
     peer.onconnectionstatechange = () => this.#onConnectionState(peer.connectionState);
-
     await peer.setLocalDescription(await peer.createOffer());
+  }
+
+  #sendOffer() {
     if (this.#closed) return;
-    this.#send({ type: 'viewer', cameraId: camera, streamId, sdpOffer: peer.localDescription.sdp });
+    const { camera, streamId, log } = this.#options;
+    this.#send({ type: 'viewer', cameraId: camera, streamId, sdpOffer: this.#peer.localDescription.sdp });
     this.#offerSent = true;
     this.#ownCandidates.splice(0).forEach((message) => this.#send(message));
     log('Offer sent');
@@ -90,8 +112,7 @@ export class Connection {
 
   async #onMessage(data) {
     if (this.#closed) return;
-    const text = typeof data === 'string' ? data : await data.text();
-    const message = JSON.parse(text);
+    const message = JSON.parse(typeof data === 'string' ? data : await data.text());
     switch (message.type) {
       case 'viewerResponse':
         await this.#onAnswer(message);
@@ -101,14 +122,22 @@ export class Connection {
         else this.#foreignCandidates.push(message.candidate);
         break;
       case 'error':
-        this.#lose(message.message || 'The server reports an error without a text');
+        this.#onError(message.message || text.connection.noText);
         break;
       default:
         this.#options.log(`Signaling: unknown message ${message.type}`);
     }
   }
 
+  #onError(message) {
+    if (SHUTDOWN.test(message)) this.#lose('server', text.connection.shutdown);
+    else if (STOPPED.test(message)) this.#lose('stopped', message);
+    else if (!this.#answered) this.#lose('refused', message);
+    else this.#lose(this.#connected ? 'media' : 'ice', message);
+  }
+
   async #onAnswer({ sdpAnswer, viewerId }) {
+    this.#answered = true;
     this.#options.log(`Answer received, viewer ${viewerId}`);
     await this.#peer.setRemoteDescription({ type: 'answer', sdp: sdpAnswer });
     if (this.#closed) return;
@@ -131,28 +160,35 @@ export class Connection {
     if (!transport) return;
     transport.onstatechange = () => {
       this.#options.log(`DTLS: ${transport.state}`);
-      if (transport.state === 'closed') this.#lose('The server closed the media connection');
-      if (transport.state === 'failed') this.#lose('The media connection failed (DTLS)');
+      // Signaling tells why, a moment sooner or later; without that word, somebody's stop would look like a fault.
+      if (transport.state === 'closed') {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#lose('media', text.connection.serverClosed), EXPLAIN_MS);
+      }
+      if (transport.state === 'failed') this.#lose('ice', text.connection.dtls);
     };
   }
 
   #onConnectionState(state) {
     this.#options.log(`Connection: ${state}`);
+    if (this.#peer.getReceivers()[0]?.transport?.state === 'closed') return;
     clearTimeout(this.#timer);
-    if (state === 'connected') this.#options.connected();
-    else if (state === 'failed') this.#lose('No media connection: the UDP port of the server may be blocked');
-    else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('The media connection was interrupted'), DISCONNECT_GRACE_MS);
-    else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('No media connection in time'), CONNECT_TIMEOUT_MS);
+    if (state === 'connected') {
+      this.#connected = true;
+      this.#options.connected();
+    } else if (state === 'failed') this.#lose(this.#connected ? 'media' : 'ice', this.#connected ? text.connection.interrupted : text.connection.failed);
+    else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('media', text.connection.interrupted), DISCONNECT_GRACE_MS);
+    else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(MEDIA_TIMEOUT_MS / 1000)), MEDIA_TIMEOUT_MS);
   }
 
   #send(message) {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  #lose(reason) {
+  #lose(kind, reason) {
     if (this.#closed) return;
     this.#free();
-    this.#options.lost(reason);
+    this.#options.lost({ kind, reason });
   }
 
   #free() {
@@ -160,10 +196,13 @@ export class Connection {
     clearTimeout(this.#timer);
     if (this.#socket) {
       this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-      this.#socket.close(1000);
+      if (this.#socket.readyState === WebSocket.CONNECTING) {
+        // Closing it now would be an error in the console.
+        this.#socket.onopen = (event) => event.target.close(1000);
+      } else this.#socket.close(1000);
     }
     if (this.#peer) {
-      this.#peer.onconnectionstatechange = this.#peer.oniceconnectionstatechange = this.#peer.onicecandidate = null;
+      this.#peer.onconnectionstatechange = this.#peer.oniceconnectionstatechange = this.#peer.onicecandidate = this.#peer.ontrack = null;
       const transport = this.#peer.getReceivers()[0]?.transport;
       if (transport) transport.onstatechange = null;
       this.#peer.close();

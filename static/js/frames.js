@@ -7,14 +7,14 @@ export class FrameWatch {
   #video;
   #lastAt = null;
   #decoded = 0;
+  #onReturn;
 
   /** `onReturn` is called when a frame comes that ends a wait. */
   constructor(video, onReturn) {
     this.#video = video;
+    this.#onReturn = onReturn;
     const onFrame = () => {
-      const waited = this.#lastAt === null || this.age() > FROZEN_AFTER_MS;
-      this.#lastAt = performance.now();
-      if (waited) onReturn();
+      this.note();
       video.requestVideoFrameCallback(onFrame);
     };
     video.requestVideoFrameCallback?.(onFrame);
@@ -24,10 +24,22 @@ export class FrameWatch {
     });
   }
 
+  /** A new frame was seen. */
+  note() {
+    const waited = this.#lastAt === null || this.age() > FROZEN_AFTER_MS;
+    this.#lastAt = performance.now();
+    if (waited) this.#onReturn();
+  }
+
   /** Forget the past: a new connection starts. */
   reset() {
     this.#lastAt = null;
     this.#decoded = 0;
+  }
+
+  /** What was shown last is old, whatever this clock says: the device was asleep. */
+  doubt() {
+    if (this.#lastAt !== null) this.#lastAt = performance.now() - FROZEN_AFTER_MS - 1;
   }
 
   /**
@@ -38,7 +50,7 @@ export class FrameWatch {
     const grew = count > this.#decoded;
     this.#decoded = count;
     const blind = document.hidden || !this.#video.requestVideoFrameCallback;
-    if (grew && blind && !this.#video.paused) this.#lastAt = performance.now();
+    if (grew && blind && !this.#video.paused) this.note();
   }
 
   /** Milliseconds since the last new frame; `null` before the first one. */

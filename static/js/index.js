@@ -1,103 +1,78 @@
-// The start page: which streams run, with links to watch them and buttons to start and stop.
+// The dashboard: its pages are #/ (cameras), #/camera/ID, #/activity and #/system.
 
 import { Api } from './api.js';
+import { CameraPage } from './camera.js';
 import { loadConfig } from './config.js';
-import { byId, element, isCameraId, plural, stateLine, streamWords } from './dom.js';
+import { byId, h, isCameraId, setData, setText } from './dom.js';
+import { Grid } from './grid.js';
+import { registerWorker, themeButton } from './shell.js';
+import { Store } from './store.js';
+import { ActivityPage, SystemPage } from './system.js';
+import { text } from './text.js';
 
-const REFRESH_MS = 3_000;
+const config = await loadConfig((line) => console.warn(line));
+const api = new Api(config.apiBase);
+const store = new Store(api);
+const grid = new Grid({ store, api, config });
+const main = byId('main');
+let page = null;
 
-// Cameras seen since the page was opened: a stopped stream leaves the API's list, but not this page.
-const seen = new Set();
-const busy = new Set();
-const config = await loadConfig((text) => console.warn(text));
-const api = new Api(config.apiBase, config.token);
-let lastStreams = [];
+// Read-only, for tests and for people with the console open.
+Object.defineProperty(window, 'honeycast', { value: Object.freeze({ get tiles() { return grid.states; }, get loaded() { return store.loaded; } }) });
 
-byId('start-form').addEventListener('submit', (event) => {
-  event.preventDefault();
-  const input = byId('camera-input');
-  const camera = input.value.trim().toUpperCase();
-  if (!isCameraId(camera)) return;
-  input.value = '';
-  act(camera, () => api.start(camera));
-});
-setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);
-document.addEventListener('visibilitychange', () => { if (!document.hidden) refresh(); });
-await refresh();
+const links = [['#/', text.nav.cameras], ['#/activity', text.nav.activity], ['#/system', text.nav.system]].map(([href, label]) => h('a', { href }, label));
+byId('nav').setAttribute('aria-label', text.nav.label);
+byId('nav').append(...links);
+byId('skip').textContent = text.nav.skip;
+byId('top-tools').append(themeButton());
+setText(byId('health-text'), text.health.asking);
+main.append(grid.node);
 
-async function refresh() {
-  try {
-    const [health, streams] = await Promise.all([api.health(), api.streams()]);
-    drawHealth(health);
-    lastStreams = streams;
-    streams.forEach((stream) => seen.add(stream.camera_id));
-    drawStreams();
-  } catch (error) {
-    byId('health').dataset.state = 'unreachable';
-    byId('health-text').textContent = error.message;
+store.addEventListener('change', drawHealth);
+window.addEventListener('hashchange', () => show(true));
+show(false);
+registerWorker();
+await store.start();
+
+function show(moved) {
+  page?.close();
+  page?.node.remove();
+  page = null;
+  const camera = /^#\/camera\/([0-9A-Fa-f]{32})$/.exec(location.hash)?.[1].toUpperCase();
+  const where = camera && isCameraId(camera) ? '#/camera' : location.hash;
+  if (where === '#/camera') page = new CameraPage({ id: camera, store, api, config, onTitle: title });
+  else if (where === '#/system') page = new SystemPage({ store, api });
+  else if (where === '#/activity') page = new ActivityPage({ store });
+  grid.node.hidden = page !== null;
+  if (page) main.append(page.node);
+  const current = page ? where : '#/';
+  for (const link of links) {
+    if (link.getAttribute('href') === current) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  const heading = (page ?? grid).node.querySelector('h1');
+  title(heading.textContent);
+  if (moved) {
+    window.scrollTo(0, 0);
+    // A new page begins at its heading, for those who do not see it change.
+    heading.focus({ preventScroll: true });
   }
 }
 
-function drawHealth(health) {
-  const words = [health.status === 'healthy' ? 'Healthy' : 'Degraded'];
-  if (!health.kurento_connected) words.push('media engine down');
-  words.push(plural(health.active_streams, 'stream'), plural(health.total_viewers, 'viewer'));
-  byId('health').dataset.state = health.status;
-  byId('health-text').textContent = words.join(' · ');
+function title(words) {
+  const full = `${words} – ${text.product}`;
+  if (document.title !== full) document.title = full;
 }
 
-function drawStreams() {
-  const running = new Map(lastStreams.map((stream) => [stream.camera_id, stream]));
-  const list = byId('streams');
-  byId('empty').hidden = seen.size > 0;
-  // Cards are kept and updated in place, so that the keyboard focus stays where it is.
-  for (const camera of seen) {
-    const card = list.querySelector(`[data-camera="${CSS.escape(camera)}"]`) ?? list.appendChild(newCard(camera));
-    updateCard(card, camera, running.get(camera));
+function drawHealth() {
+  const { health, error } = store;
+  const line = byId('health');
+  if (error) {
+    setData(line, 'state', 'unreachable');
+    setText(byId('health-text'), error.message);
+  } else if (health) {
+    setData(line, 'state', health.status);
+    setText(byId('health-text'), `${text.health[health.status] ?? health.status} · ${text.health.summary(health)}`);
+    line.title = health.reasons?.join('\n') ?? '';
   }
-}
-
-function newCard(camera) {
-  const watch = element('a', {
-    className: 'button primary',
-    href: `livestream/viewer?camera=${encodeURIComponent(camera)}`,
-    textContent: 'Watch',
-  });
-  watch.setAttribute('aria-label', `Watch camera ${camera}`);
-  const toggle = element('button', { type: 'button', className: 'toggle' });
-  const card = element('li', { className: 'card' },
-    element('div', { className: 'what' }, element('p', { className: 'id', textContent: camera }), element('div', { className: 'state' })),
-    element('div', { className: 'actions' }, watch, toggle));
-  card.dataset.camera = camera;
-  toggle.addEventListener('click', () => {
-    const stops = toggle.textContent === 'Stop';
-    act(camera, () => (stops ? api.stop(camera) : api.start(camera)));
-  });
-  return card;
-}
-
-function updateCard(card, camera, stream) {
-  const runs = stream !== undefined && ['starting', 'active', 'stopping'].includes(stream.state);
-  const toggle = card.querySelector('.toggle');
-  toggle.textContent = runs ? 'Stop' : 'Start';
-  toggle.disabled = busy.has(camera);
-  toggle.setAttribute('aria-label', `${toggle.textContent} camera ${camera}`);
-  card.querySelector('.state').replaceChildren(stream ? stateLine(stream.state, streamWords(stream)) : stateLine('stopped', 'stopped'));
-}
-
-async function act(camera, call) {
-  const notice = byId('notice');
-  notice.hidden = true;
-  busy.add(camera);
-  seen.add(camera);
-  drawStreams();
-  try {
-    await call();
-  } catch (error) {
-    notice.textContent = `${camera.slice(0, 8)}: ${error.message}`;
-    notice.hidden = false;
-  } finally {
-    busy.delete(camera);
-  }
-  await refresh();
 }

@@ -1,10 +1,16 @@
 // The life of one picture: find or start the stream, connect, watch for new frames, connect again.
 
+import { withToken } from './config.js';
 import { Connection } from './connection.js';
+import { fallbackOffered, playOverHttp } from './fallback.js';
+import { sentence } from './format.js';
 import { FROZEN_AFTER_MS, FrameWatch } from './frames.js';
 import { NO_STATS, StatsReader } from './stats.js';
+import { text } from './text.js';
 
 const BACKOFF_SECONDS = [1, 2, 4, 8, 15];
+// A camera that failed is asked again this late, unless it connects to the broker before.
+const START_AGAIN_SECONDS = [15, 30, 60];
 // A connection that was good for so long starts the back-off from the beginning.
 const STABLE_MS = 5_000;
 const TICK_MS = 500;
@@ -13,12 +19,19 @@ const STATS_MS = 1_000;
 const ASK_MS = 3_000;
 // A picture frozen for so long although the camera sends: this connection is dead.
 const DEAD_AFTER_MS = 15_000;
+// After a sleep the network is another one more often than not.
+const DEAD_AFTER_SLEEP_MS = 4_000;
+// A timer that comes so much too late was asleep with the device.
+const SLEEP_MS = 10_000;
 // A stopped stream may be started by somebody else.
-const RETURN_MS = 5_000;
+const RETURN_MS = 3_000;
+// So many times without a path for media, and HTTP is tried.
+const ICE_FAILURES = 2;
 
 /**
- * Emits `change` when `state`, `detail` or `stats` are new. States: `connecting`, `live`, `frozen`,
- * `reconnecting`, `stopped`, `error`.
+ * Emits `change` when `state`, `detail`, `mode` or `stats` are new. States: `connecting`, `live`, `frozen`,
+ * `reconnecting`, `stopped`, `error`. `hooks`: `keep()` before the picture is taken away for a new one,
+ * `fresh()` at the first frame of a new one, `clear()` when no picture may be shown any more.
  */
 export class Player extends EventTarget {
   #video;
@@ -26,21 +39,31 @@ export class Player extends EventTarget {
   #config;
   #camera;
   #log;
+  #hooks;
+  #audio;
+  #starts;
   #frames;
   #reader = new StatsReader();
   #run = null;
   #connection = null;
   #wake = () => {};
-  #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, stats: NO_STATS });
+  #slept = false;
+  #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, mode: 'webrtc', stats: NO_STATS });
 
-  constructor({ video, api, config, camera, log }) {
+  constructor({ video, api, config, camera, log = () => {}, hooks = {}, audio = true, starts = true }) {
     super();
     this.#video = video;
     this.#api = api;
     this.#config = config;
     this.#camera = camera;
     this.#log = log;
-    this.#frames = new FrameWatch(video, () => this.#wake());
+    this.#hooks = { keep() {}, fresh() {}, clear() {}, ...hooks };
+    this.#audio = audio;
+    this.#starts = starts;
+    this.#frames = new FrameWatch(video, () => {
+      this.#hooks.fresh();
+      this.#wake();
+    });
   }
 
   /** What the page shows now; frozen, a new object for each change. */
@@ -48,13 +71,25 @@ export class Player extends EventTarget {
     return this.#snapshot;
   }
 
-  /** Starts watching. The stream is started too if it does not run. */
-  start() {
+  /** Whether it watches, or tries to. */
+  get running() {
+    return this.#run !== null;
+  }
+
+  /**
+   * Starts watching. The stream is started too if it does not run, where that is wanted. Who knows the running one
+   * names it, and saves a question.
+   */
+  start(streamId = null) {
     this.#end();
     const run = new AbortController();
     this.#run = run;
+    const hurry = () => this.#wake();
+    window.addEventListener('online', hurry, { signal: run.signal });
+    document.addEventListener('visibilitychange', hurry, { signal: run.signal });
+    this.#watchSleep(run.signal);
     this.#set({ state: 'connecting', detail: '', frozenSeconds: 0 });
-    this.#loop(run.signal).catch((error) => {
+    this.#loop(streamId, run.signal).catch((error) => {
       if (!run.signal.aborted) this.#refuse(error.message);
     });
   }
@@ -62,14 +97,21 @@ export class Player extends EventTarget {
   /** Stops watching; the stream itself goes on for others. */
   stop() {
     this.#end();
-    this.#video.srcObject = null;
+    this.#clear();
     this.#log('Stopped by you');
-    this.#set({ state: 'stopped', detail: 'You stopped watching.', frozenSeconds: 0 });
+    this.#set({ state: 'stopped', detail: text.player.byYou, frozenSeconds: 0 });
   }
 
   /** The page goes away: say goodbye, change nothing on it. */
   leave() {
     this.#end();
+  }
+
+  /** Says goodbye and shows nothing any more. */
+  release() {
+    this.#end();
+    this.#clear();
+    this.#set({ state: 'connecting', detail: '', frozenSeconds: 0, stats: NO_STATS });
   }
 
   #end() {
@@ -79,48 +121,76 @@ export class Player extends EventTarget {
     this.#connection = null;
   }
 
-  async #loop(signal) {
-    let mayStart = true;
+  #clear() {
+    this.#video.srcObject = null;
+    this.#hooks.clear();
+  }
+
+  // A device that sleeps runs no timers; a clock that jumps ahead of one tells.
+  #watchSleep(signal) {
+    let last = Date.now();
+    const timer = setInterval(() => {
+      const now = Date.now();
+      // Hidden pages have slow timers without any sleep.
+      if (now - last > SLEEP_MS && !document.hidden) {
+        this.#log(text.player.asleep);
+        this.#slept = true;
+        this.#frames.doubt();
+        this.#wake();
+      }
+      last = now;
+    }, 1_000);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  }
+
+  async #loop(known, signal) {
+    let mayStart = this.#starts;
     let failures = 0;
+    let iceFailures = 0;
     for (;;) {
-      let reason;
+      let lost;
       try {
-        const found = await this.#find(mayStart, signal);
-        mayStart = false;
+        const found = known ? this.#found(known) : await this.#find(mayStart, signal);
+        known = null;
         if (found.gone) {
-          await this.#waitForReturn(found, signal);
+          await this.#waitForReturn(found.gone, signal);
           failures = 0;
           continue;
         }
-        const outcome = await this.#watch(found.streamId, signal);
-        reason = outcome.reason;
-        if (outcome.stable) failures = 0;
+        lost = await this.#watch(found.streamId, signal);
+        if (lost.stable) failures = 0;
+        iceFailures = lost.kind === 'ice' || (lost.kind === 'browser' && !lost.stable) ? iceFailures + 1 : 0;
       } catch (error) {
         signal.throwIfAborted();
-        if (error.status >= 400 && error.status < 500) throw error;
-        reason = error.message;
+        if (error.status >= 400 && error.status < 500 && ![404, 409, 429].includes(error.status)) throw error;
+        lost = { kind: 'server', reason: error.message };
       }
-      this.#log(reason);
-      // A stream that has ended is not a failure of the connection; do not wait to say so.
-      const gone = mayStart ? null : await this.#goneNow(signal);
-      if (gone) {
-        await this.#waitForReturn(gone, signal);
+      this.#log(lost.reason);
+      // Only a stop by somebody is respected: after a restart of the service, or a failure, the stream is wanted still.
+      mayStart = this.#starts && lost.kind !== 'stopped';
+      if (lost.kind === 'stopped') continue;
+      if (iceFailures >= ICE_FAILURES && fallbackOffered() && await this.#watchOverHttp(signal)) {
         failures = 0;
+        // HTTP only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
+        const last = await this.#api.lastState(this.#camera, signal).catch(() => null);
+        signal.throwIfAborted();
+        mayStart = this.#starts && !['stopping', 'stopped'].includes(last?.value);
         continue;
       }
       const seconds = BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length - 1)];
       failures += 1;
-      this.#set({ state: 'reconnecting', detail: `${reason}. Next attempt in ${seconds} s.`, frozenSeconds: 0 });
-      await delay(seconds * 1000, signal);
+      const why = navigator.onLine === false ? text.player.offline : lost.reason;
+      this.#set({ state: 'reconnecting', detail: text.player.next(sentence(why), seconds), frozenSeconds: 0 });
+      await this.#pause(seconds * 1000, signal);
     }
   }
 
   // The running stream's id, or `gone` with the state and the words to show.
   async #find(mayStart, signal) {
-    const stream = await this.#api.stream(this.#camera, signal);
+    const stream = await this.#api.running(this.#camera, signal);
     if (stream?.state === 'active' || stream?.state === 'starting') return this.#found(stream.stream_id);
-    if (!mayStart) return { gone: describeEnd(stream) };
-    this.#set({ detail: 'Starting the stream' });
+    if (!mayStart) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
+    this.#set({ detail: text.player.starting });
     this.#log('No running stream: starting it');
     return this.#found(await this.#api.start(this.#camera, signal));
   }
@@ -130,48 +200,54 @@ export class Player extends EventTarget {
     return { streamId };
   }
 
-  async #goneNow(signal) {
-    try {
-      const found = await this.#find(false, signal);
-      return found.gone ? found : null;
-    } catch (error) {
-      signal.throwIfAborted();
-      return null;
-    }
-  }
-
-  async #waitForReturn({ gone }, signal) {
+  // Resolves when there is a stream again, or when it is time to start one that had failed.
+  async #waitForReturn(gone, signal) {
     this.#log(`Stream ended: ${gone.detail}`);
-    this.#video.srcObject = null;
-    this.#set({ ...gone, frozenSeconds: 0, stats: NO_STATS });
+    this.#clear();
+    let attempts = 0;
+    let startAt = gone.state === 'error' && this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
     for (;;) {
-      await delay(RETURN_MS, signal);
+      const seconds = Math.ceil((startAt - performance.now()) / 1000);
+      const detail = Number.isFinite(seconds) ? text.player.retryStart(gone.detail, Math.max(1, seconds)) : gone.detail;
+      this.#set({ state: gone.state, detail, frozenSeconds: 0, stats: NO_STATS });
+      if (performance.now() >= startAt) {
+        attempts += 1;
+        startAt = performance.now() + START_AGAIN_SECONDS[Math.min(attempts, START_AGAIN_SECONDS.length - 1)] * 1000;
+        await this.#api.start(this.#camera, signal).catch((error) => this.#log(error.message));
+      } else {
+        await this.#pause(RETURN_MS, signal);
+      }
+      signal.throwIfAborted();
       const found = await this.#find(false, signal).catch(() => null);
       signal.throwIfAborted();
       if (found?.streamId) break;
+      if (found?.gone) gone = found.gone;
     }
-    this.#set({ state: 'connecting', detail: 'The stream is running again' });
+    this.#set({ state: 'connecting', detail: text.player.again });
   }
 
-  // Watches over one connection until it is lost: `{reason, stable}`.
+  // Watches over one connection until it is lost: `{kind, reason, stable}`.
   async #watch(streamId, signal) {
     let connected = false;
     let liveSince = null;
     let why = '';
     let lost = null;
     this.#frames.reset();
+    this.#slept = false;
     const connection = new Connection({
-      signalingUrl: this.#config.signalingUrl,
+      signalingUrl: withToken(this.#config.signalingUrl),
       iceServers: this.#config.iceServers,
       camera: this.#camera,
       streamId,
+      audio: this.#audio,
       log: this.#log,
       stream: (stream) => this.#show(stream),
       connected: () => { connected = true; },
-      lost: (reason) => { lost = reason; this.#wake(); },
+      lost: (how) => { lost = how; this.#wake(); },
     });
     this.#connection = connection;
     connection.open();
+    this.#set({ mode: 'webrtc' });
 
     let nextStats = 0;
     let nextAsk = performance.now() + ASK_MS;
@@ -190,24 +266,54 @@ export class Player extends EventTarget {
       if (age !== null && age <= FROZEN_AFTER_MS) {
         liveSince ??= now;
         why = '';
+        this.#slept = false;
         this.#set({ state: 'live', detail: '', frozenSeconds: 0 });
       } else {
         this.#showWaiting(age, connected, why);
-        if (now >= nextAsk) {
-          nextAsk = now + ASK_MS;
-          const answer = await this.#ask(age, signal);
-          why = answer.why;
-          if (answer.giveUp && lost === null) {
-            connection.close();
-            lost = why;
-          }
+        if (this.#slept && age > FROZEN_AFTER_MS + DEAD_AFTER_SLEEP_MS) {
+          connection.close();
+          lost = { kind: 'media', reason: text.player.asleep };
+        } else if (now >= nextAsk) {
+          // Not waited for: a server that hangs must not stop the seconds that are counted here.
+          nextAsk = Infinity;
+          this.#ask(age, signal).then((answer) => {
+            nextAsk = performance.now() + ASK_MS;
+            why = answer.why;
+            if (answer.giveUp && lost === null) {
+              connection.close();
+              lost = { kind: answer.giveUp, reason: why };
+            }
+            this.#wake();
+          }, () => {});
         }
       }
-      if (lost === null) await pause(TICK_MS, signal, (resolve) => { this.#wake = resolve; });
+      if (lost === null) await this.#pause(TICK_MS, signal);
     }
     this.#connection = null;
     const stable = liveSince !== null && performance.now() - liveSince >= STABLE_MS;
-    return { reason: lost, stable };
+    return { ...lost, stable };
+  }
+
+  // Plays over HTTP until that ends; whether it was worth trying.
+  async #watchOverHttp(signal) {
+    this.#log(text.player.fallbackTry);
+    this.#set({ state: 'connecting', detail: sentence(text.player.fallbackTry), frozenSeconds: 0 });
+    this.#keep();
+    this.#frames.reset();
+    let played = false;
+    const timer = setInterval(() => {
+      const age = this.#frames.age();
+      if (age === null) return;
+      if (age <= FROZEN_AFTER_MS) this.#set({ state: 'live', detail: '', frozenSeconds: 0, mode: 'http', stats: { ...NO_STATS, width: this.#video.videoWidth, height: this.#video.videoHeight } });
+      else this.#set({ state: 'frozen', frozenSeconds: Math.floor(age / 1000) });
+    }, TICK_MS);
+    try {
+      const how = await playOverHttp(this.#video, this.#api.liveUrl(this.#camera), signal, () => { played = true; });
+      this.#log(`${text.player.fallbackEnded}: ${how}`);
+    } finally {
+      clearInterval(timer);
+    }
+    return played;
   }
 
   #showWaiting(age, connected, why) {
@@ -215,41 +321,48 @@ export class Player extends EventTarget {
       this.#set({ state: 'frozen', detail: why, frozenSeconds: Math.floor(age / 1000) });
       return;
     }
-    let detail = why || (connected ? 'Connected, waiting for the first picture' : 'Opening the connection');
-    if (this.#video.srcObject && this.#video.paused && connected) detail = 'The browser waits for you to press play';
-    this.#set({ state: 'connecting', detail, frozenSeconds: 0 });
+    let detail = why || (connected ? text.player.waiting : text.player.opening);
+    if (this.#video.srcObject && this.#video.paused && connected) detail = text.player.press;
+    // A picture that is only being replaced is not a new beginning.
+    const state = this.#snapshot.state === 'reconnecting' ? 'reconnecting' : 'connecting';
+    this.#set({ state, detail, frozenSeconds: 0 });
   }
 
-  // Asks the API why there is no picture: words, and whether to give this connection up.
+  // Asks the API why there is no picture: words, and whether (as what kind of loss) to give this connection up.
   async #ask(age, signal) {
     let stream;
     try {
       stream = await this.#api.stream(this.#camera, signal);
     } catch (error) {
       signal.throwIfAborted();
-      return { why: error.message, giveUp: false };
+      return { why: sentence(error.message), giveUp: null };
     }
-    if (stream?.state !== 'active' && stream?.state !== 'starting') return { why: 'The stream has ended', giveUp: true };
+    // Signaling says so itself when somebody stops a stream; that it is only missing means that the service is new.
+    if (stream?.state !== 'active' && stream?.state !== 'starting') return { why: text.player.ended, giveUp: 'server' };
+    if (stream.stream_id !== this.#snapshot.streamId) return { why: text.player.again, giveUp: 'server' };
     const flowing = stream.media?.state === 'flowing';
-    if (flowing && age !== null && age > DEAD_AFTER_MS) {
-      return { why: 'The camera is sending, but no picture arrives here', giveUp: true };
-    }
-    return { why: describeSilence(stream, flowing), giveUp: false };
+    if (flowing && age !== null && age > DEAD_AFTER_MS) return { why: text.player.dead, giveUp: 'media' };
+    return { why: sentence(describeSilence(stream, flowing)), giveUp: null };
   }
 
   #show(stream) {
     if (this.#video.srcObject === stream) return;
+    this.#keep();
     this.#video.srcObject = stream;
     this.#video.play().catch((error) => {
       if (error.name !== 'AbortError') this.#log(`Play: ${error.message}`);
     });
   }
 
+  #keep() {
+    if (this.#video.videoWidth > 0) this.#hooks.keep();
+  }
+
   #refuse(message) {
     this.#end();
-    this.#video.srcObject = null;
+    this.#clear();
     this.#log(`Error: ${message}`);
-    this.#set({ state: 'error', detail: message, frozenSeconds: 0 });
+    this.#set({ state: 'error', detail: sentence(message), frozenSeconds: 0 });
   }
 
   #set(changes) {
@@ -260,36 +373,32 @@ export class Player extends EventTarget {
     if (next.state !== before) this.#log(`State: ${next.state}`);
     this.dispatchEvent(new Event('change'));
   }
+
+  // Resolves after `ms` or when something happens; rejects when aborted.
+  #pause(ms, signal) {
+    return new Promise((resolve, reject) => {
+      const done = (settle) => () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', aborted);
+        settle(signal.reason);
+      };
+      const aborted = done(reject);
+      const timer = setTimeout(done(resolve), ms);
+      signal.addEventListener('abort', aborted);
+      if (signal.aborted) aborted();
+      this.#wake = done(resolve);
+    });
+  }
 }
 
 function describeEnd(stream) {
-  if (stream?.state === 'error') return { state: 'error', detail: stream.error_message || 'The stream failed.' };
-  return { state: 'stopped', detail: 'The stream was stopped on the server.' };
+  if (stream?.state === 'error') return { state: 'error', detail: sentence(stream.error_message) || text.player.failed };
+  return { state: 'stopped', detail: text.player.stopped };
 }
 
 function describeSilence(stream, flowing) {
   const why = stream.why_no_picture;
-  if (why && why.code !== 'ok') return why.text.charAt(0).toUpperCase() + why.text.slice(1);
-  if (flowing) return 'The camera is sending; waiting for a picture';
-  return stream.media?.reason || stream.error_message || 'No picture comes from the camera';
-}
-
-function delay(ms, signal) {
-  return pause(ms, signal, () => {});
-}
-
-// Resolves after `ms` or when the function given to `early` is called; rejects when aborted.
-function pause(ms, signal, early) {
-  return new Promise((resolve, reject) => {
-    const done = (settle) => () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', aborted);
-      settle(signal.reason);
-    };
-    const aborted = done(reject);
-    const timer = setTimeout(done(resolve), ms);
-    signal.addEventListener('abort', aborted);
-    if (signal.aborted) aborted();
-    early(done(resolve));
-  });
+  if (why && why.code !== 'ok') return why.text;
+  if (flowing) return text.player.sending;
+  return stream.media?.reason || stream.error_message || text.player.nothing;
 }

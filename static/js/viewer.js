@@ -1,117 +1,101 @@
-// The viewer page: reads ?camera=, drives the player, draws what it says.
+// The viewer page: one pane for each ?camera=, or a list of running streams to choose from.
 
 import { Api } from './api.js';
-import { loadConfig } from './config.js';
-import { byId, element, isCameraId, stateLine, streamWords } from './dom.js';
-import { Player } from './player.js';
-import { NO_STATS, describe } from './stats.js';
+import { loadConfig, root, token, withToken } from './config.js';
+import { byId, h, isCameraId, setText, stateLine } from './dom.js';
+import { duration, sentence } from './format.js';
+import { Pane } from './pane.js';
+import { themeButton } from './shell.js';
+import { NO_STATS } from './stats.js';
+import { text } from './text.js';
 
 const LOG_LINES = 300;
 const LIST_MS = 3_000;
+// More than these would not be seen.
+const MAX_PANES = 16;
+const words = text.viewer;
 
-const camera = (new URLSearchParams(location.search).get('camera') ?? '').trim().toUpperCase();
-let snapshot = Object.freeze({ state: 'idle', detail: '', stats: NO_STATS });
+const wanted = [...new Set(new URLSearchParams(location.search).getAll('camera').flatMap((value) => value.split(','))
+  .map((id) => id.trim().toUpperCase()).filter(Boolean))];
+const cameras = wanted.filter(isCameraId).slice(0, MAX_PANES);
+const panes = [];
+const NOTHING = Object.freeze({ state: 'idle', detail: '', stats: NO_STATS });
 
 // Read-only, for tests and for people with the console open.
+const first = () => panes[0]?.player.snapshot ?? NOTHING;
 Object.defineProperty(window, 'honeycast', {
   value: Object.freeze({
-    get state() { return snapshot.state; },
-    get detail() { return snapshot.detail; },
-    get stats() { return snapshot.stats; },
-    get streamId() { return snapshot.streamId; },
+    get state() { return first().state; },
+    get detail() { return first().detail; },
+    get stats() { return first().stats; },
+    get mode() { return first().mode; },
+    get streamId() { return first().streamId; },
+    get states() { return panes.map((pane) => pane.player.snapshot.state); },
   }),
 });
 
+// The dashboard is beside this page, or on another port of which the page knows nothing.
+if (location.pathname.includes('/livestream/')) {
+  byId('home').href = withToken(root.href);
+  byId('back').href = withToken(root.href);
+  byId('back').hidden = false;
+  setText(byId('back'), `← ${text.camera.back}`);
+}
+byId('top-tools').append(themeButton());
+setText(byId('log-title'), words.log);
+byId('log').setAttribute('aria-label', words.logLabel);
 const config = await loadConfig(log);
-const api = new Api(config.apiBase, config.token);
-if (isCameraId(camera)) watch();
+const api = new Api(config.apiBase);
+if (cameras.length > 0) watch();
 else choose();
 
 function watch() {
-  byId('watch').hidden = false;
-  byId('camera-id').textContent = camera;
-  const video = byId('video');
-  const player = new Player({ video, api, config, camera, log });
-  player.addEventListener('change', () => {
-    const previous = snapshot;
-    snapshot = player.snapshot;
-    draw(previous);
-  });
-
-  byId('stop').addEventListener('click', () => player.stop());
-  byId('again').addEventListener('click', () => {
-    if (video.srcObject && video.paused) video.play().catch((error) => log(`Play: ${error.message}`));
-    else player.start();
-  });
-  byId('sound').addEventListener('click', () => { video.muted = !video.muted; });
-  // The label says what a press does.
-  video.addEventListener('volumechange', () => { byId('sound').textContent = video.muted ? 'Sound on' : 'Sound off'; });
-  offerFullscreen(video);
-
-  window.addEventListener('pagehide', () => player.leave());
+  const main = byId('watch');
+  main.hidden = false;
+  setText(byId('watch-title'), words.title);
+  const grid = byId('panes');
+  grid.dataset.count = String(cameras.length);
+  grid.style.setProperty('--across', String(Math.ceil(Math.sqrt(cameras.length))));
+  for (const camera of cameras) {
+    const prefix = cameras.length > 1 ? `${camera.slice(0, 8)}: ` : '';
+    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, onChange: drawTitle });
+    panes.push(pane);
+    grid.append(pane.node);
+  }
+  for (const pane of panes) pane.start();
+  window.addEventListener('pagehide', () => panes.forEach((pane) => pane.player.leave()));
   window.addEventListener('pageshow', (event) => {
-    if (event.persisted && snapshot.state !== 'stopped') player.start();
+    if (event.persisted) panes.filter((pane) => pane.player.snapshot.state !== 'stopped').forEach((pane) => pane.start());
   });
-  player.start();
+  nameThem();
 }
 
-function draw(previous) {
-  const { state, detail, frozenSeconds, stats } = snapshot;
-  const words = {
-    connecting: 'Connecting',
-    live: 'Live',
-    frozen: `Frozen for ${frozenSeconds} s`,
-    reconnecting: 'Reconnecting',
-    stopped: 'Stopped',
-    error: 'Error',
-  }[state];
-  const ended = state === 'stopped' || state === 'error';
-  const needsPlay = state === 'connecting' && byId('video').paused && byId('video').srcObject !== null;
-
-  byId('stage').dataset.state = state;
-  byId('status').dataset.state = state;
-  byId('status-text').textContent = words;
-  byId('veil-title').textContent = words;
-  byId('veil-detail').textContent = detail;
-  byId('spinner').hidden = ended || needsPlay;
-  byId('again').hidden = !ended && !needsPlay;
-  byId('again').textContent = needsPlay ? 'Play' : 'Watch again';
-  byId('stop').disabled = ended;
-  if (state !== previous.state) {
-    // Spoken once per state, not once per second of a freeze.
-    byId('announce').textContent = state === 'frozen' ? 'The picture is frozen' : `${words}. ${detail}`;
-    document.title = `${words.replace(/ for .*/, '')} – ${camera.slice(0, 8)} – honeycast`;
-  }
-  if (stats !== previous.stats) drawStats(stats);
+async function nameThem() {
+  const known = await api.cameras().catch(() => []);
+  for (const pane of panes) pane.rename(known.find((camera) => camera.camera_id === pane.camera)?.name);
+  drawTitle();
 }
 
-function drawStats(stats) {
-  const list = byId('stats');
-  describe(stats).forEach(([label, text], index) => {
-    const cell = list.children[index]
-      ?? list.appendChild(element('div', {}, element('dt', { textContent: label }), element('dd')));
-    cell.lastChild.textContent = text;
-  });
-}
-
-function offerFullscreen(video) {
-  const button = byId('fullscreen');
-  const stage = byId('stage');
-  if (stage.requestFullscreen) {
-    button.addEventListener('click', () => (document.fullscreenElement ? document.exitFullscreen() : stage.requestFullscreen()));
-  } else if (video.webkitEnterFullscreen) {
-    button.addEventListener('click', () => video.webkitEnterFullscreen());
-  } else {
-    button.hidden = true;
-  }
+function drawTitle() {
+  const [pane] = panes;
+  if (!pane) return;
+  const what = panes.length === 1 ? pane.name : text.cameras(panes.length);
+  const title = `${words.states[pane.player.snapshot.state]} – ${what} – ${text.product}`;
+  if (document.title !== title) document.title = title;
 }
 
 function choose() {
   byId('choose').hidden = false;
-  document.title = 'Choose a camera – honeycast';
-  if (camera) {
+  setText(byId('choose-title'), words.chooseTitle);
+  setText(byId('id-label'), words.cameraId);
+  setText(byId('camera-hint'), words.idHint);
+  setText(byId('id-watch'), words.watch);
+  byId('streams').setAttribute('aria-label', words.running);
+  if (token) byId('id-form').append(h('input', { type: 'hidden', name: 'token', value: token }));
+  document.title = `${words.chooseTitle} – ${text.product}`;
+  if (wanted.length > 0) {
     const notice = byId('choose-notice');
-    notice.textContent = `“${camera}” is not a camera id.`;
+    setText(notice, words.notAnId(wanted.join(', ')));
     notice.hidden = false;
   }
   drawList();
@@ -122,34 +106,46 @@ async function drawList() {
   const list = byId('streams');
   const empty = byId('streams-empty');
   try {
-    const streams = await api.streams();
-    snapshot = Object.freeze({ ...snapshot, detail: '' });
-    // Rebuilding the list would take the keyboard focus away; do it only when something is new.
-    const text = JSON.stringify(streams.map((stream) => [stream.camera_id, streamWords(stream)]));
-    if (list.dataset.text !== text && !list.contains(document.activeElement)) {
-      list.dataset.text = text;
-      list.replaceChildren(...streams.map(card));
-    }
-    empty.textContent = 'No stream is running.';
+    const [streams, known] = await Promise.all([api.streams(), api.cameras()]);
+    const names = new Map(known.map((camera) => [camera.camera_id, camera.name]));
+    setText(empty, words.noStream);
     empty.hidden = streams.length > 0;
+    // Rows are kept and changed in place, so that the keyboard focus stays where it is.
+    const rows = new Map([...list.children].map((row) => [row.dataset.camera, row]));
+    for (const stream of streams) {
+      const row = rows.get(stream.camera_id) ?? list.appendChild(newRow(stream.camera_id));
+      rows.delete(stream.camera_id);
+      drawRow(row, stream, names.get(stream.camera_id));
+    }
+    rows.forEach((row) => row.remove());
   } catch (error) {
-    empty.textContent = error.message;
+    setText(empty, sentence(error.message));
     empty.hidden = false;
   }
 }
 
-function card(stream) {
-  const what = element('div', { className: 'what' },
-    element('p', { className: 'id', textContent: stream.camera_id }),
-    stateLine(stream.state, streamWords(stream)));
-  const link = element('a', { className: 'button primary', href: `?camera=${encodeURIComponent(stream.camera_id)}`, textContent: 'Watch' });
-  link.setAttribute('aria-label', `Watch camera ${stream.camera_id}`);
-  return element('li', { className: 'card' }, what, element('div', { className: 'actions' }, link));
+function newRow(camera) {
+  const query = new URLSearchParams({ camera });
+  if (token) query.set('token', token);
+  return h('li', { class: 'card', 'data-camera': camera },
+    h('div', { class: 'what' }, h('p', { class: 'name' }), h('div', { class: 'state' })),
+    h('div', { class: 'actions' }, h('a', { class: 'button primary', href: `?${query}`, 'aria-label': words.watchNamed(camera) }, words.watch)));
 }
 
-function log(text) {
+function drawRow(row, stream, name) {
+  const label = name || stream.camera_id;
+  setText(row.querySelector('.name'), label);
+  row.querySelector('.name').classList.toggle('id', !name);
+  row.querySelector('a').setAttribute('aria-label', words.watchNamed(label));
+  const why = stream.why_no_picture;
+  const shown = why && why.code !== 'ok' ? sentence(why.text) : `${duration(stream.duration_seconds)} · ${text.viewers(stream.viewer_count)}`;
+  const state = why && why.code !== 'ok' ? 'silent' : 'live';
+  row.querySelector('.state').replaceChildren(stateLine(state, `${text.states[state]} · ${shown}`));
+}
+
+function log(line) {
   const now = new Date();
   const list = byId('log');
-  list.append(element('li', {}, element('time', { dateTime: now.toISOString(), textContent: now.toTimeString().slice(0, 8) }), text));
+  list.append(h('li', {}, h('time', { datetime: now.toISOString() }, now.toTimeString().slice(0, 8)), line));
   while (list.children.length > LOG_LINES) list.firstChild.remove();
 }

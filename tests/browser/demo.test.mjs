@@ -24,6 +24,16 @@ scenario('demo: from the start page to a moving picture with sound', async (worl
   assert.ok(steps(readable).every((step) => step >= 0 && step < 50), `frame numbers: ${JSON.stringify(readable)}`);
   assert.ok(new Set(readable).size >= 25, `the picture hardly moves: ${JSON.stringify(readable)}`);
 
+  // The first second holds a whole group of pictures; that is no frame rate.
+  const rates = await page.evaluate(() => new Promise((resolve) => {
+    const seen = [];
+    const timer = setInterval(() => {
+      seen.push(window.honeycast.stats.fps);
+      if (seen.length === 20) resolve(seen);
+      if (seen.length === 20) clearInterval(timer);
+    }, 100);
+  }));
+  assert.ok(rates.every((rate) => rate === null || rate < 60), JSON.stringify(rates));
   await page.getByRole('button', { name: 'Sound on' }).click();
   const before = (await snapshot(page)).stats.audioPacketsReceived;
   await until('audio arrives and is not silent', async () => {
@@ -44,6 +54,9 @@ scenario('demo: from the start page to a moving picture with sound', async (worl
 scenario('the start page starts a camera by its id and stops it', async (world) => {
   const { server, id } = await world.site();
   const page = await world.page(await world.browser(), `${server.dashboard}/`);
+  await page.getByLabel('Start a camera').fill('nonsense');
+  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  await page.getByText('This is not a camera id').waitFor();
   await page.getByLabel('Start a camera').fill(id);
   await page.getByRole('button', { name: 'Start', exact: true }).click();
   await page.getByRole('button', { name: `Stop camera ${id}` }).click();

@@ -48,7 +48,7 @@ const selectedPair = (page) => page.evaluate(async () => {
 
 scenario('without UDP the picture comes by TCP on the same port number', async (world) => {
   const { server, id } = await world.site();
-  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, [watchConnections, forgetUdp]);
+  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, { before: [watchConnections, forgetUdp] });
   await inState(page, 'live');
   await decodesMore(page, 50);
   const pair = await selectedPair(page);
@@ -60,7 +60,7 @@ scenario('without UDP the picture comes by TCP on the same port number', async (
 
 scenario('with ICE-TCP switched off, UDP alone is offered and plays', async (world) => {
   const { server, id } = await world.site({ env: { VIEWER_ICE_TCP: 'false' } });
-  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, [watchConnections]);
+  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, { before: [watchConnections] });
   await inState(page, 'live');
   await decodesMore(page);
   assert.equal((await selectedPair(page)).protocol, 'udp');
@@ -71,7 +71,7 @@ scenario('with ICE-TCP switched off, UDP alone is offered and plays', async (wor
 
 scenario('an ICE restart of the page keeps the viewer, its DTLS and its picture', async (world) => {
   const { server, id } = await world.site();
-  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, [watchConnections]);
+  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, { before: [watchConnections] });
   await inState(page, 'live');
   const viewers = async () => (await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id);
   const before = await viewers();
@@ -107,7 +107,7 @@ scenario('STUN and TURN servers of the configuration reach the peer connection a
     LOG_LEVEL: 'debug',
   };
   const { server, id } = await world.site({ env });
-  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, [watchConnections]);
+  const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`, { before: [watchConnections] });
   await inState(page, 'live');
   const [configuration] = await page.evaluate(() => window.made.configurations);
   assert.deepEqual(configuration.iceServers, [

@@ -34,18 +34,23 @@ export async function launch() {
 }
 
 /**
- * A page in a context of its own; `page.problems` lists script errors and refusals by its policy. The functions
- * `before` run in it before its own scripts.
+ * A page in a context of its own; `page.problems` lists script errors and refusals by its policy, `page.errors`
+ * whatever the console calls an error, which also a server that is away brings about. `options` are playwright's; a
+ * service worker would take requests out of a test's hands, so there is none unless it is asked for. The functions
+ * `before` run in the page before its own scripts.
  */
-export async function newPage(browser, url, before = []) {
-  const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 } });
+export async function newPage(browser, url, { before = [], ...options } = {}) {
+  const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 }, serviceWorkers: 'block', ...options });
   for (const script of before) await page.addInitScript(script);
   page.problems = [];
+  page.errors = [];
   page.on('pageerror', (error) => page.problems.push(`page error: ${error.message}`));
   page.on('console', (message) => {
-    if (message.type() === 'error' && /Content Security Policy/.test(message.text())) page.problems.push(message.text());
+    if (message.type() !== 'error') return;
+    page.errors.push(`${message.text()} (${message.location().url})`);
+    if (/Content Security Policy/.test(message.text())) page.problems.push(message.text());
   });
-  await page.goto(url);
+  if (url) await page.goto(url);
   return page;
 }
 

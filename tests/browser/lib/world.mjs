@@ -33,6 +33,7 @@ class World {
   #children = [];
   #browsers = [];
   #pages = [];
+  #closing = [];
 
   constructor(name) {
     this.#name = name.replaceAll(/[^a-z0-9]+/gi, '-').toLowerCase();
@@ -79,14 +80,20 @@ class World {
     return camera;
   }
 
+  /** Something with `close()`, which is called at the end. */
+  closing(one) {
+    this.#closing.push(one);
+    return one;
+  }
+
   async browser() {
     const browser = await launch();
     this.#browsers.push(browser);
     return browser;
   }
 
-  async page(browser, url, before) {
-    const page = await newPage(browser, url, before);
+  async page(browser, url, options) {
+    const page = await newPage(browser, url, options);
     this.#pages.push(page);
     return page;
   }
@@ -113,6 +120,7 @@ class World {
 
   async close() {
     await Promise.all(this.#browsers.map((browser) => browser.end()));
+    this.#closing.forEach((one) => one.close());
     // Cameras and listeners first, the broker last, so that everybody can say goodbye.
     for (const child of this.#children.reverse()) await child.stop();
     rmSync(this.folder, { recursive: true, force: true });

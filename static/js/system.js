@@ -1,0 +1,124 @@
+// The system page and the activity page.
+
+import { fill, list, logRow } from './camera.js';
+import { h, setText, stateLine } from './dom.js';
+import { bitrate, exactTime, number, sentence, timeOf } from './format.js';
+import { text } from './text.js';
+
+const words = text.system;
+const REFRESH_MS = 5_000;
+
+export class SystemPage {
+  node;
+  #store;
+  #api;
+  #parts = {};
+  #timer;
+  #over = new AbortController();
+
+  constructor({ store, api }) {
+    this.#store = store;
+    this.#api = api;
+    const parts = this.#parts;
+    for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: 'box-body' });
+    this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, words.title),
+      // Shown when it is filled, so that nothing jumps.
+      h('div', { class: 'columns two', hidden: true },
+        h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.facts), parts.reasons, parts.facts)),
+        h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources, h('h3', {}, words.dropped), parts.dropped))));
+    store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
+    this.#draw();
+    this.#refresh();
+  }
+
+  close() {
+    this.#over.abort();
+    clearTimeout(this.#timer);
+  }
+
+  #draw() {
+    const { health, error, cameras } = this.#store;
+    const { reasons, facts } = this.#parts;
+    if (error) return reasons.replaceChildren(stateLine('unreachable', sentence(error.message)));
+    if (!health) return reasons.replaceChildren(stateLine('connecting', text.health.asking));
+    reasons.replaceChildren(...(health.reasons?.length ? health.reasons.map((reason) => stateLine('degraded', sentence(reason))) : [stateLine('healthy', words.fine)]));
+    const total = [...cameras.values()].reduce((sum, camera) => sum + (camera.streamInfo?.media?.bitrate ?? 0), 0);
+    facts.replaceChildren(list([
+      [words.version, health.version],
+      [words.engine, health.kurento_connected ? words.up : words.down],
+      [words.broker, health.mqtt_connected ? words.connected : words.notConnected],
+      [words.streams, number(health.active_streams)], [words.viewers, number(health.total_viewers)], [words.bitrate, bitrate(total)],
+      [words.known, number(health.cameras_known ?? cameras.size)], [words.onlineNow, health.cameras_online],
+      [words.store, storeWords(health.camera_store)],
+      [words.tls, health.certificate && (health.certificate.failure ? words.tlsFailed(health.certificate.failure) : exactTime(health.certificate.loaded_at))],
+      [words.checked, timeOf(health.timestamp)],
+    ]));
+    return undefined;
+  }
+
+  async #refresh() {
+    const { signal } = this.#over;
+    try {
+      const [{ sources, dropped }] = await Promise.all([this.#api.sources(signal), this.#store.known]);
+      const row = (source) => h('tr', {}, h('td', {}, source.address), h('td', {}, source.reason.replaceAll('_', ' ')), h('td', { class: 'number' }, number(source.packets)),
+        h('td', {}, h('time', { datetime: source.last_seen, title: exactTime(source.last_seen) }, timeOf(source.last_seen))),
+        h('td', {}, source.nearest_camera_id ? h('a', { href: `#/camera/${source.nearest_camera_id}` }, this.#store.cameras.get(source.nearest_camera_id)?.name || source.nearest_camera_id.slice(0, 8)) : '–'));
+      const heads = [words.source.address, words.source.reason, words.source.packets, words.source.last, words.source.camera];
+      this.#parts.sources.replaceChildren(sources.length === 0 ? h('p', { class: 'quiet' }, words.sourcesNone)
+        : h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': words.sources },
+          h('table', {}, h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))), h('tbody', {}, sources.map(row)))));
+      const some = Object.entries(dropped).filter(([, count]) => count > 0);
+      this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
+    } catch (error) {
+      if (signal.aborted) return;
+      // Not everybody may see it; that the server is away is said by the store.
+      if (error.status === 403) {
+        this.#parts.sources.replaceChildren(h('p', { class: 'quiet' }, sentence(error.message)));
+        this.node.querySelector('.columns').hidden = false;
+        return;
+      }
+    }
+    if (signal.aborted) return;
+    this.node.querySelector('.columns').hidden = false;
+    this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
+  }
+}
+
+function storeWords(store) {
+  if (!store) return words.storeMemory;
+  if (store.last_failure) return words.storeFailed(store.last_failure);
+  return store.unsaved ? words.storePending : words.storeFine;
+}
+
+/** The last events of all cameras, the newest first. */
+export class ActivityPage {
+  node;
+  #store;
+  #list = h('div', { class: 'box-body' });
+  #over = new AbortController();
+
+  constructor({ store }) {
+    this.#store = store;
+    this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, text.activity.title), h('p', { class: 'quiet' }, text.activity.live), h('section', { class: 'box' }, this.#list));
+    store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
+    this.#draw();
+  }
+
+  close() {
+    this.#over.abort();
+  }
+
+  #draw() {
+    if (!this.#store.loaded) return;
+    const rows = [...this.#store.cameras.values()].filter((camera) => camera.last_activity)
+      .sort((one, other) => other.last_activity.received_at.localeCompare(one.last_activity.received_at))
+      .map((camera) => {
+        const { received_at: at, activity_type: type, confidence } = camera.last_activity;
+        const row = logRow(at, type.charAt(0).toUpperCase() + type.slice(1), '', confidence === null ? '' : text.camera.sure(confidence), 'none');
+        row.append(h('a', { href: `#/camera/${camera.camera_id}` }, camera.name || camera.camera_id));
+        return row;
+      });
+    fill(this.#list, text.activity.title, rows, text.activity.none);
+    setText(this.node.querySelector('h1'), text.activity.title);
+  }
+}
