@@ -1,13 +1,13 @@
 // Shows /openapi.json: operations by tag, then schemas. Whatever the document says is text, never HTML.
 
-import { byId, element } from './dom.js';
+import { byId, h } from './dom.js';
 
 const named = (reference) => reference.split('/').pop();
 
 /** A type in words, with links to schemas. */
 function type(schema) {
   if (!schema) return ['anything'];
-  if (schema.$ref) return [element('a', { href: `#schema-${named(schema.$ref)}`, textContent: named(schema.$ref) })];
+  if (schema.$ref) return [h('a', { href: `#schema-${named(schema.$ref)}` }, named(schema.$ref))];
   const choice = schema.oneOf ?? schema.anyOf;
   if (choice) return choice.flatMap((one, i) => [...(i ? [' or '] : []), ...type(one)]);
   if (schema.allOf) return schema.allOf.flatMap((one, i) => [...(i ? [' and '] : []), ...type(one)]);
@@ -20,12 +20,10 @@ function type(schema) {
 }
 
 function row(cells) {
-  const line = element('tr');
-  for (const cell of cells) line.append(element('td', {}, ...[cell].flat()));
-  return line;
+  return h('tr', {}, ...cells.map((cell) => h('td', {}, cell)));
 }
 
-const table = (rows) => element('table', { className: 'fields' }, element('tbody', {}, ...rows));
+const table = (rows) => h('table', { class: 'fields' }, h('tbody', {}, ...rows));
 
 /** The fields of a schema, those of the schemas that it is made of included. */
 function fields(schema) {
@@ -38,26 +36,26 @@ function fields(schema) {
 }
 
 function part(id, heading, ...children) {
-  return element('details', { className: 'part', id }, element('summary', {}, ...heading), ...children);
+  return h('details', { class: 'part', id }, h('summary', {}, ...heading), ...children);
 }
 
 function content(body) {
-  return Object.entries(body.content ?? {}).map(([kind, { schema }]) => element('p', {}, ...type(schema), ` as ${kind}`));
+  return Object.entries(body.content ?? {}).map(([kind, { schema }]) => h('p', {}, ...type(schema), ` as ${kind}`));
 }
 
 function operation(path, method, it) {
-  const heading = [element('span', { className: 'method', textContent: method.toUpperCase() }),
-    element('span', { className: 'path', textContent: path }), ` ${it.summary ?? ''}`];
+  const heading = [h('span', { class: 'method' }, method.toUpperCase()),
+    h('span', { class: 'path' }, path), ` ${it.summary ?? ''}`];
   const children = [];
-  if (it.description) children.push(element('p', { textContent: it.description }));
+  if (it.description) children.push(h('p', {}, it.description));
   if (it.parameters?.length) {
-    children.push(element('h4', { textContent: 'Parameters' }),
+    children.push(h('h4', {}, 'Parameters'),
       table(it.parameters.map((one) => row([one.name, type(one.schema), one.description ?? '']))));
   }
-  if (it.requestBody) children.push(element('h4', { textContent: 'Body' }), ...content(it.requestBody));
+  if (it.requestBody) children.push(h('h4', {}, 'Body'), ...content(it.requestBody));
   const answers = Object.entries(it.responses).map(([status, answer]) => row([status, answer.description,
     Object.entries(answer.content ?? {}).flatMap(([, { schema }]) => type(schema))]));
-  children.push(element('h4', { textContent: 'Answers' }), table(answers));
+  children.push(h('h4', {}, 'Answers'), table(answers));
   return part(it.operationId, heading, ...children);
 }
 
@@ -67,14 +65,14 @@ function show(api) {
   const all = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, it]) => ({ path, method, it })));
   for (const tag of api.tags) {
-    byId('operations').append(element('h2', { textContent: tag.name }), element('p', { className: 'quiet', textContent: tag.description ?? '' }),
+    byId('operations').append(h('h2', {}, tag.name), h('p', { class: 'quiet' }, tag.description ?? ''),
       ...all.filter(({ it }) => it.tags?.includes(tag.name)).map(({ path, method, it }) => operation(path, method, it)));
   }
   for (const [name, schema] of Object.entries(api.components.schemas)) {
-    const about = schema.description ? [element('p', { textContent: schema.description })] : [];
+    const about = schema.description ? [h('p', {}, schema.description)] : [];
     const rows = fields(schema);
-    const body = rows.length ? table(rows) : element('p', {}, ...type({ ...schema, $ref: undefined }));
-    byId('schemas').append(part(`schema-${name}`, [element('span', { className: 'path', textContent: name })], ...about, body));
+    const body = rows.length ? table(rows) : h('p', {}, ...type({ ...schema, $ref: undefined }));
+    byId('schemas').append(part(`schema-${name}`, [h('span', { class: 'path' }, name)], ...about, body));
   }
 }
 
