@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooLarge, Unanswered};
+use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered};
 use super::error::ApiError;
 use super::streams::{camera_id, read_body};
 use super::views::{Answer, CameraDetail, CameraList};
@@ -60,7 +60,7 @@ pub(super) struct CameraLabel {
     responses(
         (status = 200, description = "The camera", body = CameraDetail),
         (status = 503, description = "Too many cameras have a name or notes, or the service ends", body = Refusal),
-        BadRequest, TooLarge, Unanswered,
+        BadRequest, TooLarge, TimedOut,
     ))]
 pub(super) async fn update(
     State(api): State<Api>,

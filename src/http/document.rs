@@ -167,6 +167,8 @@ refusals! {
         Stopped: 503, "The service ends";
         Timeout: 504, "No answer in time";
     }
+    /// The same for calls that have more to say of 503.
+    TimedOut { Timeout: 504, "No answer in time"; }
     BadCamera { Id: 400, "No camera's id"; }
     BadViewer { Id: 400, "No viewer's id"; }
     BadRequest { Bad: 400, "The body or an id cannot be"; }

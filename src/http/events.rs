@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
 
 use super::Api;
-use super::document::{BadCamera, CameraPath, Refusal, Unanswered};
+use super::document::{BadCamera, CameraPath, Refusal, TimedOut, Unanswered};
 use super::error::ApiError;
 use super::streams::camera_id;
 use super::views::{Answer, History};
@@ -37,7 +37,7 @@ const RETRY_MS: u32 = 2_000;
         (status = 200, description = "`hello` with time and version, then one event per change, named after `what`, with \
             a `Change` as data", body = String, content_type = "text/event-stream"),
         (status = 503, description = "Too many readers, or the service ends", body = Refusal),
-        Unanswered,
+        TimedOut,
     ))]
 pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Response, ApiError> {
     Ok(stream(api.control.events(None).await?, grant))
@@ -49,7 +49,7 @@ pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<G
     responses(
         (status = 200, description = "As of `/events`", body = String, content_type = "text/event-stream"),
         (status = 503, description = "Too many readers, or the service ends", body = Refusal),
-        BadCamera, Unanswered,
+        BadCamera, TimedOut,
     ))]
 pub(super) async fn of_camera(
     State(api): State<Api>,

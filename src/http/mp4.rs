@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::io::ReaderStream;
 
 use super::Api;
-use super::document::{BadCamera, CameraPath, NotFound, Refusal, Unanswered};
+use super::document::{BadCamera, CameraPath, NotFound, Refusal, TimedOut};
 use super::error::ApiError;
 use super::streams::camera_id;
 use crate::access::Grant;
@@ -42,7 +42,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
     responses(
         (status = 200, description = "A fragmented MP4 of one picture", body = Vec<u8>, content_type = "video/mp4"),
         (status = 503, description = "No keyframe yet, or the service ends", body = Refusal),
-        BadCamera, NotFound, Unanswered,
+        BadCamera, NotFound, TimedOut,
     ))]
 pub(super) async fn keyframe(
     State(api): State<Api>,
@@ -77,7 +77,7 @@ pub(super) async fn keyframe(
     responses(
         (status = 200, description = "A fragmented MP4 without end", body = Vec<u8>, content_type = "video/mp4"),
         (status = 503, description = "No keyframe, no place, or the service ends", body = Refusal),
-        BadCamera, NotFound, Unanswered,
+        BadCamera, NotFound, TimedOut,
     ))]
 pub(super) async fn live(
     State(api): State<Api>,

@@ -12,7 +12,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::document::{AlreadyActive, BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooLarge, Unanswered};
+use super::document::{
+    AlreadyActive, BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered,
+};
 use super::error::ApiError;
 use super::views::{Answer, Started, Stopped, StreamDetail, StreamList};
 use crate::access::Grant;
@@ -66,7 +68,7 @@ pub(super) struct StartBody {
         (status = 409, description = "It starts, runs or waits for its start", body = AlreadyActive),
         (status = 503, description = "The broker or the media engine refused, or there are too many streams",
             body = Refusal),
-        BadRequest, TooLarge, Unanswered,
+        BadRequest, TooLarge, TimedOut,
     ))]
 pub(super) async fn start(
     State(api): State<Api>,

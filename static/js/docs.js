@@ -19,6 +19,9 @@ function type(schema) {
   return [schema.format ? `${words} (${schema.format})` : words];
 }
 
+/** Words, what stands between backticks as code. */
+const prose = (text = '') => text.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
+
 function row(cells) {
   return h('tr', {}, ...cells.map((cell) => h('td', {}, cell)));
 }
@@ -30,7 +33,7 @@ function fields(schema) {
   const own = Object.entries(schema.properties ?? {}).map(([name, field]) => row([
     name,
     [...type(field), (schema.required ?? []).includes(name) ? '' : ', may be missing'],
-    field.description ?? '',
+    prose(field.description),
   ]));
   return [...own, ...(schema.allOf ?? []).flatMap((part) => (part.$ref ? [row(['…', type(part), ''])] : fields(part)))];
 }
@@ -45,15 +48,15 @@ function content(body) {
 
 function operation(path, method, it) {
   const heading = [h('span', { class: 'method' }, method.toUpperCase()),
-    h('span', { class: 'path' }, path), ` ${it.summary ?? ''}`];
+    h('span', { class: 'path' }, path), ' ', ...prose(it.summary)];
   const children = [];
-  if (it.description) children.push(h('p', {}, it.description));
+  if (it.description) children.push(h('p', {}, ...prose(it.description)));
   if (it.parameters?.length) {
     children.push(h('h4', {}, 'Parameters'),
-      table(it.parameters.map((one) => row([one.name, type(one.schema), one.description ?? '']))));
+      table(it.parameters.map((one) => row([one.name, type(one.schema), prose(one.description)]))));
   }
   if (it.requestBody) children.push(h('h4', {}, 'Body'), ...content(it.requestBody));
-  const answers = Object.entries(it.responses).map(([status, answer]) => row([status, answer.description,
+  const answers = Object.entries(it.responses).map(([status, answer]) => row([status, prose(answer.description),
     Object.entries(answer.content ?? {}).flatMap(([, { schema }]) => type(schema))]));
   children.push(h('h4', {}, 'Answers'), table(answers));
   return part(it.operationId, heading, ...children);
@@ -61,7 +64,7 @@ function operation(path, method, it) {
 
 function show(api) {
   byId('title').textContent = `${api.info.title} ${api.info.version}: API`;
-  byId('about').textContent = api.info.description ?? '';
+  byId('about').append(...prose(api.info.description));
   const all = Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, it]) => ({ path, method, it })));
   for (const tag of api.tags) {
@@ -69,7 +72,7 @@ function show(api) {
       ...all.filter(({ it }) => it.tags?.includes(tag.name)).map(({ path, method, it }) => operation(path, method, it)));
   }
   for (const [name, schema] of Object.entries(api.components.schemas)) {
-    const about = schema.description ? [h('p', {}, schema.description)] : [];
+    const about = schema.description ? [h('p', {}, ...prose(schema.description))] : [];
     const rows = fields(schema);
     const body = rows.length ? table(rows) : h('p', {}, ...type({ ...schema, $ref: undefined }));
     byId('schemas').append(part(`schema-${name}`, [h('span', { class: 'path' }, name)], ...about, body));

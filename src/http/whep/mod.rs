@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::sessions::{Key, Session, Sessions};
-use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TooLarge, Unanswered};
+use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered};
 use super::error::ApiError;
 use super::sdpfrag::{self, Credentials, Fragment};
 use super::settings::IceServer;
@@ -87,7 +87,7 @@ struct SessionPath {
         (status = 415, description = "The body is not `application/sdp`", body = Refusal),
         (status = 422, description = "The offer cannot be used", body = Refusal),
         (status = 503, description = "No place, or the stream could not be started; with Retry-After", body = Refusal),
-        BadRequest, NotFound, TooLarge, Unanswered,
+        BadRequest, NotFound, TooLarge, TimedOut,
     ))]
 async fn create(
     State(whep): State<Whep>,
