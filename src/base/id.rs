@@ -125,11 +125,18 @@ impl ViewerId {
     }
 }
 
-impl FromStr for ViewerId {
-    type Err = uuid::Error;
+/// Not the text of a UUID with hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("viewer id must be a UUID with hyphens")]
+pub struct InvalidViewerId;
 
+impl FromStr for ViewerId {
+    type Err = InvalidViewerId;
+
+    /// Of all the ways to write a UUID only that of [`fmt::Display`]: without hyphens it could be a camera's id.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        let id: Uuid = text.parse().map_err(|_| InvalidViewerId)?;
+        if text.len() == uuid::fmt::Hyphenated::LENGTH { Ok(Self(id)) } else { Err(InvalidViewerId) }
     }
 }
 
@@ -157,6 +164,15 @@ mod tests {
             "ÄC1CADCF1FA4C6CAEBA3E2FD85EFEBF",
         ] {
             assert!(bad.parse::<CameraId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn viewer_id_is_read_as_it_is_written_and_not_without_hyphens() {
+        let id = ViewerId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF", &format!("{{{id}}}"), &format!("urn:uuid:{id}")] {
+            assert_eq!(bad.parse::<ViewerId>(), Err(InvalidViewerId), "{bad}");
         }
     }
 

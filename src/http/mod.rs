@@ -35,6 +35,8 @@ mod document_tests;
 #[cfg(test)]
 mod event_tests;
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
 mod mp4_tests;

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::views::{Answer, ViewerList, ViewersOfCamera};
 use super::{Api, streams};
 use crate::access::Grant;
+use crate::base::id::InvalidViewerId;
 use crate::base::{CameraId, ViewerId};
 
 /// The viewers of all streams, the oldest first.
@@ -46,8 +47,8 @@ pub(super) async fn remove(
     viewer: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let text = viewer.map(|Path(text)| text).unwrap_or_default();
-    let viewer: ViewerId = text.parse().map_err(|_| {
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_viewer_id", "Invalid viewer id: a viewer id is a UUID")
+    let viewer: ViewerId = text.parse().map_err(|error: InvalidViewerId| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_viewer_id", format!("Invalid viewer id: {error}"))
     })?;
     let viewers = api.control.viewers(None).await?;
     // Who may not see it is told what is told of a viewer that does not exist.
