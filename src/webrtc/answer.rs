@@ -359,7 +359,8 @@ mod tests {
         ] {
             assert!(has(&all[1], line), "{line} is not in {:#?}", all[1]);
         }
-        assert!(!answer.sdp.contains("transport-cc") && !answer.sdp.contains("extmap"));
+        assert!(has(&all[1], "a=rtcp-fb:108 transport-cc"));
+        assert_eq!(answer.sdp.matches("a=extmap:").count(), 1, "that of transport-wide numbers, for the picture");
         assert_eq!(answer.sdp.matches("a=fingerprint:sha-256 ").count(), 2, "one a section");
         assert!(has(&all[2], "a=msid:honeycast honeycast-audio") && has(&all[2], "a=rtpmap:111 opus/48000/2"));
         assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 4));

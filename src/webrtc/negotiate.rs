@@ -307,10 +307,15 @@ mod tests {
     #[test]
     fn feedback_is_answered_as_offered() {
         let negotiated = chosen(CHROMIUM, None).unwrap();
-        assert_eq!(accepted(&negotiated, 0).formats[0].feedback, VIDEO_FEEDBACK);
+        let mut feedback = VIDEO_FEEDBACK.to_vec();
+        feedback.push("transport-cc");
+        assert_eq!(accepted(&negotiated, 0).formats[0].feedback, feedback);
         assert!(accepted(&negotiated, 1).formats.iter().all(|format| format.feedback.is_empty()));
         let plain = CHROMIUM.replace("a=rtcp-fb:108 nack\r\n", "").replace("a=rtcp-fb:108 goog-remb\r\n", "");
-        assert_eq!(accepted(&chosen(&plain, None).unwrap(), 0).formats[0].feedback, ["nack pli", "ccm fir"]);
+        assert_eq!(
+            accepted(&chosen(&plain, None).unwrap(), 0).formats[0].feedback,
+            ["nack pli", "ccm fir", "transport-cc"]
+        );
     }
 
     #[test]
