@@ -181,6 +181,9 @@ pub enum ReofferError {
     /// It is that of another peer connection: its session id or its certificate is another one.
     #[error("the offer is that of another peer connection")]
     OtherPeer,
+    /// Its credentials are those of the running session: it is the same offer again.
+    #[error("the offer does not restart ICE")]
+    Again,
     /// Only ICE can be renegotiated; the text says what else was changed.
     #[error("the offer changes {0}, and only ICE can be restarted in a running session")]
     Changed(&'static str),
@@ -259,6 +262,9 @@ impl Session {
         let mut negotiated = negotiate(offer, running)?;
         if offer.session_id != self.peer_sdp_id || negotiated.fingerprints != self.fingerprints {
             return Err(ReofferError::OtherPeer);
+        }
+        if self.ice.remote_ufrag() == negotiated.remote_ufrag {
+            return Err(ReofferError::Again);
         }
         let same = |old: &Option<Track>, new: &Option<Track>| match (old, new) {
             (Some(old), Some(new)) => {
