@@ -310,8 +310,8 @@ impl Expectation {
                     }
                 }
             }
-            // While the video lives, the address is where it was.
-            Clue::Rtcp(_) if self.has_live_video(now) => false,
+            // While video comes, its camera is where it was.
+            Clue::Rtcp(_) if self.shows(now) => false,
             Clue::Rtcp(clue) => clue.report.is_some_and(|report| {
                 let clocks = |slot: Slot| Some((slot, self.holder(slot)?.clock.filter(|own| own.ssrc == report.ssrc)?));
                 let mut own = [Slot::Video, Slot::Audio].into_iter().filter_map(clocks).peekable();
@@ -416,7 +416,8 @@ impl Expectation {
     fn audio_may_come(&self, first: Instant, now: Instant) -> bool {
         let video_lives = self.has_live_video(now);
         let begins = self.video_since.is_none_or(|since| first < since + AUDIO_GRACE);
-        let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
+        // With the picture the sound returns, wherever it was before.
+        let returns = !video_lives || self.holder(Slot::Audio).is_some_and(|audio| now < audio.last + MEMORY);
         begins || returns
     }
 

@@ -257,7 +257,9 @@ impl<K: Copy + Eq + Hash> Latch<K> {
             self.strangers.forget(key);
             for (old, clock) in taken.dropped.into_iter().flatten() {
                 if self.pins.remove(&old).is_some() {
-                    self.strangers.remember(old, Past::Of(expectation.camera), clock, now);
+                    // Reports have no clock of their own to show later that it is the same camera.
+                    let past = if clock.is_some() { Past::Of } else { Past::Suspect };
+                    self.strangers.remember(old, past(expectation.camera), clock, now);
                 }
             }
         }
@@ -361,7 +363,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         let result = self.claimant(arrival, stranger, &mut interest, now);
         for camera in interest.ghosts {
             // A late answer to a stream that has ended may last for longer than its ghost.
-            self.strangers.suspect((arrival.entrance, arrival.source), camera);
+            self.strangers.suspect((arrival.entrance, arrival.source), camera, now);
         }
         if let Err(Refusal { why: Unlatched::Ambiguous | Unlatched::Earlier, .. }) = result {
             for stream in if interest.streams.is_empty() { interest.distant } else { interest.streams } {
@@ -399,8 +401,8 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         }
         for (ghost, _) in self.ghosts.iter().filter(|(e, until)| e.entrance == arrival.entrance && *until > now) {
             let standing = match ghost.standing(arrival, stranger, now) {
-                Standing::Near | Standing::Late => Standing::Rival { near: true, soon: false },
-                Standing::Far => Standing::Rival { near: false, soon: false },
+                // Also one of which no address is known: it may be behind that one as well.
+                Standing::Near | Standing::Late | Standing::Far => Standing::Rival { near: true, soon: false },
                 other => other,
             };
             if matches!(standing, Standing::Rival { .. }) {

@@ -23,6 +23,10 @@ struct Sender {
     plays: Instant,
     /// Added to its media clock: another one after each reboot.
     clock: u32,
+    /// Its address is another one than at its start.
+    moved: bool,
+    /// It has restarted since then.
+    rebooted: bool,
 }
 
 /// Ports that cameras had are given to others after this time.
@@ -78,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..Default::default() })]
 
     /// Every packet knows its camera. Opens do not wait here: ambiguity has to be survived without.
     #[test]
@@ -96,7 +100,7 @@ proptest! {
             .into_iter()
             .map(|(ip, announced, sound)| {
                 let port = next_port();
-                Sender { ip, announced, sound, port, sending: false, open: false, stray: None, plays: start, clock: 0 }
+                Sender { ip, announced, sound, port, sending: false, open: false, stray: None, plays: start, clock: 0, moved: false, rebooted: false }
             })
             .collect();
         let mut moved = None;
@@ -106,10 +110,12 @@ proptest! {
                 Event::Start(n, late) if !senders[n].open => {
                     let ip = format!("10.0.0.{}", senders[n].ip);
                     s.open(n as u8, senders[n].announced.then_some(&ip));
+                    (senders[n].moved, senders[n].rebooted) = (false, false);
                     // What still sends goes on.
-                    let sends = senders[n].stray.take().is_some() && senders[n].sending;
+                    let sends = senders[n].sends(s.now);
+                    senders[n].stray = None;
                     senders[n].plays = if sends { s.now } else { s.now + Duration::from_millis(late) };
-                    (senders[n].open, senders[n].sending) = (true, senders[n].plays <= s.now);
+                    (senders[n].open, senders[n].sending) = (true, true);
                     s.now += Duration::from_millis(50);
                 }
                 Event::Stop(n) if senders[n].open => {
@@ -134,14 +140,27 @@ proptest! {
                     round(&mut s, &others, start, 4_000)?;
                     freed.push((senders[n].port, s.now));
                     senders[n].port = another_port(&senders, &mut freed, &mut ports, offset, s.now);
-                    senders[n].clock = senders[n].clock.wrapping_add(123_456_789);
-                    senders[n].sending = senders[n].open;
+                    // It tells where it is before it hears of `play`. One that has moved and cannot tell is beyond the rules.
+                    if senders[n].announced || !senders[n].moved {
+                        senders[n].clock = senders[n].clock.wrapping_add(123_456_789);
+                    }
+                    if senders[n].announced && senders[n].open {
+                        s.latch.expect(n as u8, IpAddr::from([10, 0, 0, senders[n].ip]), s.now);
+                    }
+                    (senders[n].sending, senders[n].rebooted) = (senders[n].open, true);
                 }
                 Event::Rebind(n) => {
                     freed.push((senders[n].port, s.now));
                     senders[n].port = another_port(&senders, &mut freed, &mut ports, offset, s.now);
                 }
-                Event::Move(n, ip) => {
+                // One that moves between `play` and its late answer, or before its new media clock is known, is beyond
+                // the rules.
+                Event::Move(n, ip)
+                    if senders[n].plays <= s.now
+                        && !(senders[n].rebooted
+                            && s.latch.source(n as u8, Slot::Video).is_some_and(|at| at.port() != senders[n].port)) =>
+                {
+                    senders[n].moved |= senders[n].ip != ip;
                     senders[n].ip = ip;
                     freed.push((senders[n].port, s.now));
                     senders[n].port = another_port(&senders, &mut freed, &mut ports, offset, s.now);
@@ -160,7 +179,7 @@ proptest! {
                 s.latch.expect(n as u8, IpAddr::from([10, 0, 0, senders[n].ip]), s.now);
             }
             for sender in &mut senders {
-                sender.sending = sender.plays <= s.now && (sender.open || sender.stray.is_some_and(|until| s.now < until));
+                sender.sending = sender.open || sender.stray.is_some_and(|until| s.now < until);
             }
         }
     }
@@ -168,7 +187,7 @@ proptest! {
 
 impl Sender {
     fn sends(&self, now: Instant) -> bool {
-        self.sending && self.plays <= now
+        self.sending && self.plays <= now && self.stray.is_none_or(|until| now < until)
     }
 
     /// Messages come in their order, `play` within the time for which the latch counts with it.
@@ -196,7 +215,10 @@ fn round(s: &mut Scene, senders: &[Sender], start: Instant, millis: u64) -> Resu
                     Slot::Rtcp => Clue::Rtcp(RtcpClue { cname: None, report: Some(clue) }),
                     _ => Clue::Rtp(clue),
                 };
-                let from = SocketAddr::from(([10, 0, 0, sender.ip], sender.port + offset));
+                // Reports come from ports that nobody had: they are no pictures, and the rules for them are weaker.
+                let reports = 20_000 + 5 * sender.port + n as u16;
+                let port = if slot == Slot::Rtcp { reports } else { sender.port + offset };
+                let from = SocketAddr::from(([10, 0, 0, sender.ip], port));
                 let arrival = Arrival { source: from, entrance: Entrance::Shared, slot, clue };
                 if let Ok(latched) = s.latch.accept(&arrival, s.now) {
                     prop_assert_eq!(latched.stream, n as u8, "{:?} of camera {} from {}", slot, n, from);

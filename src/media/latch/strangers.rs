@@ -45,7 +45,9 @@ pub(super) enum Past {
 impl Stranger {
     /// Whether it paused and goes on with another media clock.
     fn begins_anew(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
-        let (Clue::Rtp(clue), Some((slot, known, at))) = (arrival.clue, self.clock) else { return false };
+        let Clue::Rtp(clue) = arrival.clue else { return false };
+        // Whose reports came from there does not send pictures from there as well.
+        let Some((slot, known, at)) = self.clock else { return matches!(self.past, Past::Of(_)) };
         let clock = Clock { ssrc: known.ssrc, timestamp: known.timestamp, at };
         at + CONFIRM <= now && !(slot == arrival.slot && clock.goes_on(clue, clock_rates(slot), now))
     }
@@ -182,10 +184,17 @@ impl Strangers {
         self.clocks.push_back(left);
     }
 
-    /// This one may have been `camera`'s; returns what is known of it now.
-    pub(super) fn suspect(&mut self, key: Key, camera: CameraId) {
-        if let Some(stranger) = self.known.get_mut(&key) {
-            stranger.past.suspect(camera);
+    /// This one may be `camera`'s, whose stream has ended.
+    pub(super) fn suspect(&mut self, key: Key, camera: CameraId, now: Instant) {
+        let Some(stranger) = self.known.get_mut(&key) else { return };
+        let before = stranger.past;
+        stranger.past.suspect(camera);
+        if stranger.past != before
+            && let Some((slot, RtpClue { ssrc, timestamp }, at)) = stranger.clock
+        {
+            // It may move.
+            let clock = Clock { ssrc, timestamp, at };
+            self.leave(Left { camera, entrance: key.0, rates: clock_rates(slot), clock }, now);
         }
     }
 
