@@ -82,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
 
     /// Every packet knows its camera. Opens do not wait here: ambiguity has to be survived without.
     #[test]
@@ -156,9 +156,8 @@ proptest! {
                 // One that moves between `play` and its late answer, or before its new media clock is known, is beyond
                 // the rules.
                 Event::Move(n, ip)
-                    if senders[n].plays <= s.now
-                        && !(senders[n].rebooted
-                            && s.latch.source(n as u8, Slot::Video).is_some_and(|at| at.port() != senders[n].port)) =>
+                    if senders[n].plays + Duration::from_millis(100) <= s.now
+                        && (!senders[n].rebooted || senders[n].is_latched(n as u8, &s.latch)) =>
                 {
                     senders[n].moved |= senders[n].ip != ip;
                     senders[n].ip = ip;
@@ -186,6 +185,13 @@ proptest! {
 }
 
 impl Sender {
+    /// All its media are, where it sends from now.
+    fn is_latched(&self, stream: u8, latch: &Latch<u8>) -> bool {
+        let is_known = |slot, port| latch.source(stream, slot).is_none_or(|at| at.port() == port);
+        let knows = |slot, port| latch.source(stream, slot).is_some_and(|at| at.port() == port);
+        is_known(Slot::Video, self.port) && (!self.sound || knows(Slot::Audio, self.port + 2))
+    }
+
     fn sends(&self, now: Instant) -> bool {
         self.sending && self.plays <= now && self.stray.is_none_or(|until| now < until)
     }
