@@ -102,6 +102,21 @@ impl Clock {
             f64::from(off.unsigned_abs()) <= CLOCK_TOLERANCE.as_secs_f64() * rate
         })
     }
+
+    /// Whether `clue`, seen at `now`, can be this clock's although packets may have been held up, or the clock may have
+    /// rested: it shows any time since.
+    pub(super) fn goes_on(&self, clue: RtpClue, rates: &[u32], now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at);
+        if clue.ssrc != self.ssrc || elapsed > CLOCK_LIFE {
+            return false;
+        }
+        let passed = f64::from(clue.timestamp.wrapping_sub(self.timestamp) as i32);
+        let tolerance = CLOCK_TOLERANCE.as_secs_f64();
+        rates
+            .iter()
+            .map(|rate| passed / f64::from(*rate))
+            .any(|passed| (-tolerance..=elapsed.as_secs_f64() + tolerance).contains(&passed))
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +141,18 @@ mod tests {
         assert_eq!(cname(&chunk(&[1, 200, b'x', 1, 1, b'y', 0, 0])), None);
         assert_eq!(cname(&chunk(&[0, 1, 1, b'y', 0, 0, 0, 0])), None);
         assert_eq!(cname(&[0x81, SDES, 0, 9, 0, 0, 0, 7]), None);
+    }
+
+    #[test]
+    fn a_clock_goes_on_when_packets_were_held_up_and_does_not_when_it_jumps() {
+        let now = Instant::now();
+        let clock = Clock { ssrc: Ssrc(7), timestamp: u32::MAX - 45_000, at: now };
+        let goes_on = |ticks: i32| {
+            let timestamp = clock.timestamp.wrapping_add_signed(ticks);
+            clock.goes_on(RtpClue { ssrc: Ssrc(7), timestamp }, &[90_000], now + Duration::from_secs(4))
+        };
+        assert!(goes_on(3_000) && goes_on(4 * 90_000) && goes_on(-3_000));
+        assert!(!goes_on(6 * 90_000) && !goes_on(-2 * 90_000) && !goes_on(1 << 30));
     }
 
     #[test]

@@ -65,9 +65,12 @@ pub(super) enum Standing {
 pub(super) struct Taken {
     /// The source is new in this slot.
     pub(super) new: bool,
-    /// Sources that hold no slot any more.
-    pub(super) dropped: [Option<Key>; 2],
+    /// Sources that hold no slot any more, and their media clocks.
+    pub(super) dropped: [Option<(Key, LastClock)>; 2],
 }
+
+/// A source's media clock, when it was seen last.
+pub(super) type LastClock = Option<(Slot, Clock)>;
 
 /// How a source's IP relates to a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +189,7 @@ impl Expectation {
             _ => None,
         };
         let live = self.is_live(arrival.slot, source.ip(), now);
+        let rtp = Some(arrival.slot).filter(|slot| *slot != Slot::Rtcp);
         let place = &mut self.slots[arrival.slot as usize];
         let replaced = match place {
             Some(holder) if holder.source == source => {
@@ -205,7 +209,10 @@ impl Expectation {
                 dropped[1] = self.slots[Slot::Rtcp as usize].take_if(|rtcp| rtcp.source != source);
             }
         }
-        let lost = |old: Option<Holder>| old.map(|old| (self.entrance, old.source)).filter(|key| !self.holds(*key));
+        let lost = |old: Option<Holder>| {
+            let old = old.filter(|old| !self.holds((self.entrance, old.source)))?;
+            Some(((self.entrance, old.source), rtp.zip(old.clock)))
+        };
         Some(Taken { new: true, dropped: dropped.map(lost) })
     }
 
@@ -279,6 +286,45 @@ impl Expectation {
     /// Whether a pinned source is this stream's without a new claim.
     pub(super) fn keeps(&self, source: SocketAddr, now: Instant) -> bool {
         self.slots.iter().flatten().any(|holder| holder.source == source && now < holder.last + PIN_LIFE)
+    }
+
+    /// Whether a pinned source sends as if it were not this stream's any more. After a pause the address may be another
+    /// camera's, as it is when a NAT restarts together with the cameras behind it: only a media clock that goes on shows
+    /// that it is not.
+    pub(super) fn is_anothers(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
+        let own = self.holder(arrival.slot);
+        match arrival.clue {
+            Clue::None => false,
+            Clue::Rtp(clue) => {
+                let rates = clock_rates(arrival.slot);
+                match own.filter(|own| own.source == arrival.source) {
+                    Some(own) => {
+                        own.last + CONFIRM <= now && own.clock.is_some_and(|clock| !clock.goes_on(clue, rates, now))
+                    }
+                    // What held another slot begins to send for this one.
+                    None => {
+                        let media = [Slot::Video, Slot::Audio].into_iter().filter_map(|slot| self.holder(slot));
+                        let last = media.filter(|media| media.source == arrival.source).map(|media| media.last).max();
+                        let is_heard = last.is_some_and(|last| now < last + CONFIRM);
+                        !is_heard && !own.and_then(|own| own.clock).is_some_and(|clock| clock.fits(clue, rates, now))
+                    }
+                }
+            }
+            // While video comes, its camera is where it was.
+            Clue::Rtcp(_) if self.shows(now) => false,
+            Clue::Rtcp(clue) => clue.report.is_some_and(|report| {
+                let clocks = |slot: Slot| Some((slot, self.holder(slot)?.clock.filter(|own| own.ssrc == report.ssrc)?));
+                let mut own = [Slot::Video, Slot::Audio].into_iter().filter_map(clocks).peekable();
+                own.peek().is_some() && !own.any(|(slot, own)| own.fits(report, clock_rates(slot), now))
+            }),
+        }
+    }
+
+    /// The media clock of a source that holds a slot.
+    pub(super) fn clock_of(&self, source: SocketAddr) -> LastClock {
+        let holders = [Slot::Video, Slot::Audio].into_iter().filter_map(|slot| Some((slot, self.holder(slot)?)));
+        let clocks = holders.filter(|(_, holder)| holder.source == source);
+        clocks.filter_map(|(slot, holder)| Some((slot, holder.clock?))).max_by_key(|(_, clock)| clock.at)
     }
 
     /// Whether its camera may be the stranger although it is known to be elsewhere: it was not heard there since, but
@@ -370,7 +416,8 @@ impl Expectation {
     fn audio_may_come(&self, first: Instant, now: Instant) -> bool {
         let video_lives = self.has_live_video(now);
         let begins = self.video_since.is_none_or(|since| first < since + AUDIO_GRACE);
-        let returns = self.holder(Slot::Audio).is_some_and(|audio| !video_lives || now < audio.last + MEMORY);
+        // With the picture the sound returns, wherever it was before.
+        let returns = !video_lives || self.holder(Slot::Audio).is_some_and(|audio| now < audio.last + MEMORY);
         begins || returns
     }
 

@@ -5,7 +5,8 @@
 //! in their order; `ARCHITECTURE.md` has them with their reasons:
 //!
 //! 1. A pinned address belongs to its stream; the medium is told by payload type. A live holder of a slot
-//!    (video, audio, RTCP) is never displaced.
+//!    (video, audio, RTCP) is never displaced. One that paused for [`CONFIRM`] and goes on with another media
+//!    clock is a new source: the address may be another camera's now.
 //! 2. An unknown address may claim a slot that is free, or whose holder fell silent before the address was
 //!    first seen, of a stream that expects it: its IP is that of the stream's other media, of its earlier
 //!    sources, or the announced one. A stream of which no address is known takes a source from anywhere, if
@@ -219,7 +220,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         let Some(expectation) = self.streams.remove(&stream) else { return };
         for key in expectation.keys() {
             if self.pins.remove(&key).is_some() {
-                self.strangers.remember(key, Past::Of(expectation.camera), now);
+                self.strangers.remember(key, Past::Of(expectation.camera), expectation.clock_of(key.1), now);
             }
         }
         for (rates, clock) in expectation.clocks() {
@@ -241,7 +242,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
     /// [`Refusal`]: drop and count the packet.
     pub fn accept(&mut self, arrival: &Arrival<'_>, now: Instant) -> Result<Latched<K>, Refusal<K>> {
         let key = (arrival.entrance, arrival.source);
-        let (stream, waited) = match self.holder_of(key, now) {
+        let (stream, waited) = match self.holder_of(key, arrival, now) {
             Some(owner) => (owner, false),
             None => {
                 let stranger = self.strangers.note(key, arrival, now);
@@ -254,9 +255,11 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         if taken.new {
             self.pins.insert(key, stream);
             self.strangers.forget(key);
-            for old in taken.dropped.into_iter().flatten() {
+            for (old, clock) in taken.dropped.into_iter().flatten() {
                 if self.pins.remove(&old).is_some() {
-                    self.strangers.remember(old, Past::Of(expectation.camera), now);
+                    // Reports have no clock of their own to show later that it is the same camera.
+                    let past = if clock.is_some() { Past::Of } else { Past::Suspect };
+                    self.strangers.remember(old, past(expectation.camera), clock, now);
                 }
             }
         }
@@ -341,12 +344,12 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         self.strangers.len()
     }
 
-    /// Whose a source is at `now`. A pin ends when its source was silent for long: a NAT may have given the
-    /// address to another camera meanwhile, so it has to be claimed again.
-    fn holder_of(&mut self, key: Key, now: Instant) -> Option<K> {
+    /// Whose a source is at `now`. A pin ends when its source was silent for long, or sends on as another would: a NAT
+    /// may have given the address to another camera meanwhile, so it has to be claimed again.
+    fn holder_of(&mut self, key: Key, arrival: &Arrival<'_>, now: Instant) -> Option<K> {
         let owner = *self.pins.get(&key)?;
         let expectation = self.streams.get_mut(&owner)?;
-        if expectation.keeps(key.1, now) {
+        if expectation.keeps(key.1, now) && !expectation.is_anothers(arrival, now) {
             return Some(owner);
         }
         expectation.let_go(key.1);
@@ -360,7 +363,7 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         let result = self.claimant(arrival, stranger, &mut interest, now);
         for camera in interest.ghosts {
             // A late answer to a stream that has ended may last for longer than its ghost.
-            self.strangers.suspect((arrival.entrance, arrival.source), camera);
+            self.strangers.suspect((arrival.entrance, arrival.source), camera, now);
         }
         if let Err(Refusal { why: Unlatched::Ambiguous | Unlatched::Earlier, .. }) = result {
             for stream in if interest.streams.is_empty() { interest.distant } else { interest.streams } {
@@ -398,8 +401,8 @@ impl<K: Copy + Eq + Hash> Latch<K> {
         }
         for (ghost, _) in self.ghosts.iter().filter(|(e, until)| e.entrance == arrival.entrance && *until > now) {
             let standing = match ghost.standing(arrival, stranger, now) {
-                Standing::Near | Standing::Late => Standing::Rival { near: true, soon: false },
-                Standing::Far => Standing::Rival { near: false, soon: false },
+                // Also one of which no address is known: it may be behind that one as well.
+                Standing::Near | Standing::Late | Standing::Far => Standing::Rival { near: true, soon: false },
                 other => other,
             };
             if matches!(standing, Standing::Rival { .. }) {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::clue::Clock;
-use super::expectation::clock_rates;
-use super::{Arrival, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
+use super::expectation::{LastClock, clock_rates};
+use super::{Arrival, CONFIRM, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
 use crate::base::CameraId;
 
 /// Media clocks remembered of cameras whose streams have ended.
@@ -18,7 +18,7 @@ const SECOND_CHANCES: usize = 8;
 /// What is known of a source that belongs to nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stranger {
-    /// Since when it has been sending without a pause of [`RELATCH_SILENCE`].
+    /// Since when it has been sending without a pause of [`RELATCH_SILENCE`], and as one source.
     pub(super) first: Instant,
     pub(super) last: Instant,
     /// Since then.
@@ -40,6 +40,17 @@ pub(super) enum Past {
     Suspect(CameraId),
     /// The same for more than one camera.
     Doubtful,
+}
+
+impl Stranger {
+    /// Whether it paused and goes on with another media clock.
+    fn begins_anew(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
+        let Clue::Rtp(clue) = arrival.clue else { return false };
+        // Whose reports came from there does not send pictures from there as well.
+        let Some((slot, known, at)) = self.clock else { return matches!(self.past, Past::Of(_)) };
+        let clock = Clock { ssrc: known.ssrc, timestamp: known.timestamp, at };
+        at + CONFIRM <= now && !(slot == arrival.slot && clock.goes_on(clue, clock_rates(slot), now))
+    }
 }
 
 impl Past {
@@ -107,9 +118,16 @@ impl Strangers {
             if silence >= MEMORY {
                 stranger.past = Past::Unknown;
             }
-            if silence >= RELATCH_SILENCE {
+            let is_anew = stranger.begins_anew(arrival, now);
+            if silence >= RELATCH_SILENCE || is_anew {
                 stranger.first = now;
                 stranger.packets = 0;
+            }
+            // Its camera may have restarted, or the address is another camera's now.
+            if let Past::Of(camera) = stranger.past
+                && is_anew
+            {
+                stranger.past = Past::Suspect(camera);
             }
             stranger.last = now;
             stranger.packets += 1;
@@ -125,9 +143,10 @@ impl Strangers {
         self.insert(key, Stranger { first: now, last: now, packets: 1, past, clock, touched: false })
     }
 
-    /// A source has lost its stream.
-    pub(super) fn remember(&mut self, key: Key, past: Past, now: Instant) {
-        self.insert(key, Stranger { first: now, last: now, packets: 0, past, clock: None, touched: true });
+    /// A source has lost its stream; `clock` is its media clock, if it had one.
+    pub(super) fn remember(&mut self, key: Key, past: Past, clock: LastClock, now: Instant) {
+        let clock = clock.map(|(slot, Clock { ssrc, timestamp, at })| (slot, RtpClue { ssrc, timestamp }, at));
+        self.insert(key, Stranger { first: now, last: now, packets: 0, past, clock, touched: true });
     }
 
     /// Those for which `suspected` holds may have been `camera`'s.
@@ -165,10 +184,17 @@ impl Strangers {
         self.clocks.push_back(left);
     }
 
-    /// This one may have been `camera`'s; returns what is known of it now.
-    pub(super) fn suspect(&mut self, key: Key, camera: CameraId) {
-        if let Some(stranger) = self.known.get_mut(&key) {
-            stranger.past.suspect(camera);
+    /// This one may be `camera`'s, whose stream has ended.
+    pub(super) fn suspect(&mut self, key: Key, camera: CameraId, now: Instant) {
+        let Some(stranger) = self.known.get_mut(&key) else { return };
+        let before = stranger.past;
+        stranger.past.suspect(camera);
+        if stranger.past != before
+            && let Some((slot, RtpClue { ssrc, timestamp }, at)) = stranger.clock
+        {
+            // It may move.
+            let clock = Clock { ssrc, timestamp, at };
+            self.leave(Left { camera, entrance: key.0, rates: clock_rates(slot), clock }, now);
         }
     }
 

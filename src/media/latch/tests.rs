@@ -624,3 +624,88 @@ fn what_was_sending_from_an_announced_address_before_the_start_does_not_answer_i
     assert!(s.latch.dispute(1, s.now).is_some(), "it is told to stop and to play again");
     assert_eq!(s.video("10.0.0.5:5000"), Ok(1));
 }
+
+/// A packet of a camera whose media clock shows `timestamp`.
+fn rtp(s: &mut Scene, from: &str, slot: Slot, timestamp: u32) -> Result<u8, Unlatched> {
+    s.arrive(from, Entrance::Shared, slot, Clue::Rtp(RtpClue { ssrc: SSRC, timestamp }))
+}
+
+/// Two cameras behind one address, all of whose media are latched.
+fn neighbours() -> Scene {
+    let mut s = Scene::new();
+    for (stream, port) in [(1, 4_000), (2, 5_000)] {
+        s.open(stream, Some("10.0.0.5"));
+        for _ in 0..2 {
+            for (slot, offset) in [(Slot::Video, 0), (Slot::Audio, 2)] {
+                for port in [4_000, 5_000].into_iter().filter(|other| *other <= port) {
+                    let _ = rtp(&mut s, &format!("10.0.0.5:{}", port + offset), slot, port * 100_000);
+                }
+            }
+            s.after(400);
+        }
+    }
+    for (slot, offset) in [(Slot::Video, 0), (Slot::Audio, 2)] {
+        for (stream, port) in [(1, 4_000), (2, 5_000)] {
+            assert_eq!(rtp(&mut s, &format!("10.0.0.5:{}", port + offset), slot, port * 100_000), Ok(stream));
+        }
+    }
+    s
+}
+
+#[test]
+fn after_a_power_cut_a_port_that_was_another_cameras_is_not_its_any_more_for_whichever_medium() {
+    // The first camera comes back with the ports that were the second's, one for the other medium.
+    for (slot, port) in [(Slot::Audio, 5_000), (Slot::Video, 5_002), (Slot::Video, 5_000), (Slot::Audio, 5_002)] {
+        let mut s = neighbours();
+        s.after(2 * SECOND);
+        for n in 0..80 {
+            let result = rtp(&mut s, &format!("10.0.0.5:{port}"), slot, 3_000_000_000 + n * 9_000);
+            assert!(result.is_err(), "{slot:?} at {port} went to {result:?}");
+            s.after(100);
+        }
+    }
+}
+
+#[test]
+fn a_camera_that_reboots_and_keeps_its_ports_is_taken_at_once_where_nobody_else_could_be_meant() {
+    let mut s = neighbours();
+    s.close(1);
+    s.after(2 * SECOND);
+    assert_eq!(rtp(&mut s, "10.0.0.5:5000", Slot::Video, 3_000_000_000), Ok(2));
+    let mut s = Scene::new();
+    s.open(1, None);
+    assert_eq!(rtp(&mut s, "10.0.0.5:4000", Slot::Video, 7), Ok(1));
+    s.after(2 * SECOND);
+    assert_eq!(rtp(&mut s, "10.0.0.5:4000", Slot::Video, 3_000_000_000), Ok(1));
+    assert_eq!(rtp(&mut s, "10.0.0.5:4002", Slot::Audio, 3_000_000_000), Ok(1));
+}
+
+#[test]
+fn packets_that_were_held_up_for_seconds_are_still_their_streams() {
+    let mut s = neighbours();
+    s.after(5 * SECOND);
+    assert_eq!(rtp(&mut s, "10.0.0.5:5000", Slot::Video, 500_000_000 + 9_000), Ok(2));
+    assert_eq!(rtp(&mut s, "10.0.0.5:4002", Slot::Audio, 400_000_000 + 960), Ok(1));
+}
+
+#[test]
+fn a_stream_that_is_started_again_takes_its_cameras_old_port_with_a_new_clock_and_no_other_stream_does() {
+    for announced in [None, Some("10.0.0.5")] {
+        let mut s = Scene::new();
+        s.open(1, announced);
+        assert_eq!(rtp(&mut s, "10.0.0.5:4000", Slot::Video, 7), Ok(1));
+        s.close(1);
+        s.after(2 * SECOND);
+        let mut other = Scene { latch: std::mem::take(&mut s.latch), now: s.now };
+        other.open(2, announced);
+        assert!(rtp(&mut other, "10.0.0.5:4000", Slot::Video, 3_000_000_000).is_err());
+        other.close(2);
+        other.after(16 * SECOND);
+        other.open(1, announced);
+        assert_eq!(rtp(&mut other, "10.0.0.5:4000", Slot::Video, 7), Ok(1));
+        other.close(1);
+        other.after(2 * SECOND);
+        other.open(1, announced);
+        assert_eq!(rtp(&mut other, "10.0.0.5:4000", Slot::Video, 3_000_000_000), Ok(1));
+    }
+}
