@@ -44,8 +44,9 @@ export class Pane {
     this.#picture.showStill(api.stillUrl(camera));
   }
 
-  start() {
-    this.player.start();
+  /** `early`: what was begun for it before. */
+  start(early) {
+    this.player.start(null, early);
   }
 
   rename(name) {

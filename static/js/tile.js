@@ -2,6 +2,7 @@
 
 import { h, icon, iconButton, setData, setText } from './dom.js';
 import { ago, bitrate, sentence } from './format.js';
+import { leaveGuess } from './guess.js';
 import { Picture } from './picture.js';
 import { Player } from './player.js';
 import { text } from './text.js';
@@ -41,7 +42,7 @@ export class Tile {
     this.camera = camera;
     this.#player = new Player({ video: this.#picture.video, api, config, camera: camera.camera_id, hooks: this.#picture.hooks, audio: false, starts: false });
     this.#player.addEventListener('change', () => this.#drawPicture());
-    this.#build(on);
+    this.#build(on, config);
     this.update(camera);
   }
 
@@ -111,11 +112,11 @@ export class Tile {
     this.#parts.move.focus();
   }
 
-  #build(on) {
+  #build(on, config) {
     const parts = this.#parts;
     parts.badge = h('span', { class: 'badge' });
     parts.why = h('p', { class: 'why' });
-    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}` }, h('span', { class: 'enlarge' }, icon('full')));
+    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}`, onclick: () => leaveGuess(this.id, this.camera.streamInfo?.stream_id, config) }, h('span', { class: 'enlarge' }, icon('full')));
     parts.live = iconButton('play', '', () => { this.#wanted = true; this.#decide(); }, { class: 'icon-button play', hidden: true });
     parts.name = h('a', { class: 'name', href: `#/camera/${this.id}` });
     parts.onlineText = h('span');
