@@ -77,7 +77,7 @@ export class Grid {
     this.#arrange();
     const any = [...this.#tiles.values()].some((tile) => !tile.node.hidden);
     empty.hidden = !loaded || any;
-    setText(empty, cameras.size === 0 ? words.empty : words.nothing);
+    setText(empty, cameras.size > 0 ? words.nothing : document.documentElement.dataset.role === 'view' ? words.emptyView : words.empty);
   }
 
   #build() {
@@ -99,7 +99,7 @@ export class Grid {
     const wall = h('button', { type: 'button', hidden: !document.fullscreenEnabled, onclick: () => parts.sections.requestFullscreen().catch(() => {}) }, words.wall);
     const id = h('input', { id: 'camera-input', maxlength: '32', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', 'aria-describedby': 'camera-hint' });
     parts.form = h('form', {
-      class: 'open-form', novalidate: true, hidden: true,
+      class: 'open-form needs-control', novalidate: true, hidden: true,
       onsubmit: (event) => {
         event.preventDefault();
         const camera = id.value.trim().toUpperCase();
@@ -120,6 +120,8 @@ export class Grid {
     const tile = new Tile({
       camera, api: this.#api, config: this.#config,
       on: {
+        // The way to the next page comes first.
+        open: () => setTimeout(() => this.#tiles.forEach((tile) => tile.leave())),
         toggle: (one) => this.#toggle(one), group: (one) => this.#askGroup(one), move: (one, key) => this.#moveByKey(one, key), grab: (event, one) => this.#grab(event, one),
       },
     });

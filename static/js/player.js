@@ -51,6 +51,7 @@ export class Player extends EventTarget {
   #slept = false;
   #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, mode: 'webrtc', stats: NO_STATS });
 
+  /** `starts`: whether a stream that does not run may be started, or a promise of that. */
   constructor({ video, api, config, camera, log = () => {}, hooks = {}, audio = true, starts = true }) {
     super();
     this.#video = video;
@@ -149,7 +150,7 @@ export class Player extends EventTarget {
   }
 
   async #loop(known, signal) {
-    let mayStart = this.#starts;
+    let mayStart = true;
     let failures = 0;
     let iceFailures = 0;
     let everConnected = false;
@@ -177,14 +178,14 @@ export class Player extends EventTarget {
       }
       this.#log(lost.reason);
       // Only a stop by somebody is respected: after a restart of the service, or a failure, the stream is wanted still.
-      mayStart = this.#starts && lost.kind !== 'stopped';
+      mayStart = lost.kind !== 'stopped';
       if (lost.kind === 'stopped') continue;
       if (iceFailures >= (everConnected ? ICE_FAILURES : 1) && fallbackOffered() && await this.#watchOverHttp(signal)) {
         failures = 0;
         // HTTP only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
         const last = await this.#api.lastState(this.#camera, signal).catch(() => null);
         signal.throwIfAborted();
-        mayStart = this.#starts && !['stopping', 'stopped'].includes(last?.value);
+        mayStart = !['stopping', 'stopped'].includes(last?.value);
         continue;
       }
       const seconds = BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length - 1)];
@@ -203,7 +204,8 @@ export class Player extends EventTarget {
     // What was opened early waits for a stream that does not run.
     this.#early?.connection.close();
     this.#early = null;
-    if (!mayStart) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
+    if (mayStart && !stream && !await this.#starts) return { gone: { state: 'stopped', detail: text.player.mayNot } };
+    if (!mayStart || !await this.#starts) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
     this.#set({ detail: text.player.starting });
     this.#log('No running stream: starting it');
     return this.#found(await this.#api.start(this.#camera, signal));
@@ -219,7 +221,7 @@ export class Player extends EventTarget {
     this.#log(`Stream ended: ${gone.detail}`);
     this.#clear();
     let attempts = 0;
-    let startAt = gone.state === 'error' && this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
+    let startAt = gone.state === 'error' && await this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
     for (;;) {
       const seconds = Math.ceil((startAt - performance.now()) / 1000);
       const detail = Number.isFinite(seconds) ? text.player.retryStart(gone.detail, Math.max(1, seconds)) : gone.detail;
@@ -235,7 +237,8 @@ export class Player extends EventTarget {
       const found = await this.#find(false, signal).catch(() => null);
       signal.throwIfAborted();
       if (found?.streamId) break;
-      if (found?.gone) gone = found.gone;
+      // The first words say more of an end than the second.
+      if (found?.gone && !(found.gone.state === 'stopped' && gone.state === 'stopped')) gone = found.gone;
     }
     this.#set({ state: 'connecting', detail: text.player.again });
   }

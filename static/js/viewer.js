@@ -5,6 +5,7 @@ import { byId, h, setText, stateLine } from './dom.js';
 import { cameras, early, logTo, wanted } from './early.js';
 import { duration, sentence } from './format.js';
 import { Pane } from './pane.js';
+import { loadSession, mayControl, sessionTools } from './session.js';
 import { themeButton } from './shell.js';
 import { NO_STATS } from './stats.js';
 import { text } from './text.js';
@@ -41,6 +42,8 @@ setText(byId('log-title'), words.log);
 byId('log').setAttribute('aria-label', words.logLabel);
 logTo(log);
 const { config, api, begun } = await early;
+const session = loadSession(api);
+session.then((who) => byId('top-tools').append(sessionTools(who) ?? ''));
 if (cameras.length > 0) watch();
 else choose();
 
@@ -51,9 +54,10 @@ function watch() {
   const grid = byId('panes');
   grid.dataset.count = String(cameras.length);
   grid.style.setProperty('--across', String(Math.ceil(Math.sqrt(cameras.length))));
+  const starts = session.then(mayControl);
   for (const camera of cameras) {
     const prefix = cameras.length > 1 ? `${camera.slice(0, 8)}: ` : '';
-    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, onChange: drawTitle });
+    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, starts, onChange: drawTitle });
     panes.push(pane);
     grid.append(pane.node);
   }
