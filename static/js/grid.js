@@ -170,7 +170,9 @@ export class Grid {
       const list = section.querySelector('ul');
       tiles.forEach((tile, index) => { if (list.children[index] !== tile.node) tile.moveTo(list, list.children[index] ?? null); });
       // As many across as down, where there is room for it.
-      list.style.setProperty('--across-auto', String(Math.ceil(Math.sqrt(tiles.filter((tile) => !tile.node.hidden).length)) || 1));
+      const across = String(Math.ceil(Math.sqrt(tiles.filter((tile) => !tile.node.hidden).length)) || 1);
+      list.style.setProperty('--across-auto', across);
+      list.dataset.across = across;
       section.querySelector('h2').hidden = names.length === 0;
       section.hidden = !tiles.some((tile) => !tile.node.hidden);
       const at = wanted.indexOf(name);

@@ -7,6 +7,7 @@ import { text } from './text.js';
 
 const words = text.system;
 const REFRESH_MS = 5_000;
+const LEAST_AVERAGED_S = 60;
 
 export class SystemPage {
   node;
@@ -16,7 +17,6 @@ export class SystemPage {
   #parts = {};
   #timer;
   #load = [];
-  #cpu = null;
   #over = new AbortController();
 
   constructor({ store, api, session }) {
@@ -62,17 +62,15 @@ export class SystemPage {
     return undefined;
   }
 
-  // Of the process; the share of the processor since the last look, or since the start.
+  // Of the process. Its processor time is counted in whole seconds: a share of a short time would be none.
   async #measure(signal) {
     const metrics = await this.#api.metrics(signal).catch(() => null);
     if (!metrics || signal.aborted) return;
     const { process_cpu_seconds_total: used, process_resident_memory_bytes: bytes, process_start_time_seconds: start, process_open_fds: files } = metrics;
     const now = Date.now() / 1000;
-    const since = this.#cpu ?? { used: 0, at: start };
-    this.#cpu = { used, at: now };
     this.#load = [
       [words.uptime, Number.isFinite(start) ? duration(now - start) : null],
-      [words.cpu, Number.isFinite(used) && now > since.at ? words.ofCore(percent((used - since.used) / (now - since.at))) : null],
+      [words.cpu, now - start > LEAST_AVERAGED_S ? words.ofCore(percent(used / (now - start))) : null],
       [words.memory, Number.isFinite(bytes) ? `${number(Math.round(bytes / 2 ** 20))} MiB` : null],
       [words.files, Number.isFinite(files) ? number(files) : null],
     ];

@@ -147,7 +147,7 @@ export const text = {
     reasons: 'What is wrong',
     facts: 'Service',
     version: 'Version', engine: 'Media engine', broker: 'MQTT broker', streams: 'Streams', viewers: 'Viewers', known: 'Cameras known', onlineNow: 'Cameras online',
-    store: 'Camera store', bitrate: 'From all cameras', checked: 'Checked', tls: 'Certificate loaded', tlsUntil: 'Certificate valid until', tlsReloads: (when, count) => (count ? `${when}, replaced ${count === 1 ? 'once' : `${count} times`} since the start` : when), tlsFailed: (why) => `the new one cannot be used: ${why}`, uptime: 'Running for', cpu: 'Processor', memory: 'Memory', files: 'Open files', ofCore: (share) => `${share} of a core`,
+    store: 'Camera store', bitrate: 'From all cameras', checked: 'Checked', tls: 'Certificate loaded', tlsUntil: 'Certificate valid until', tlsReloads: (when, count) => (count ? `${when}, replaced ${count === 1 ? 'once' : `${count} times`} since the start` : when), tlsFailed: (why) => `the new one cannot be used: ${why}`, uptime: 'Running for', cpu: 'Processor, on average', memory: 'Memory', files: 'Open files', ofCore: (share) => `${share} of a core`,
     up: 'up', down: 'down', connected: 'connected', notConnected: 'not connected',
     storeMemory: 'in memory only', storeFine: 'saved', storePending: 'being saved', storeFailed: (why) => `cannot be written: ${why}`,
     sources: 'Unknown senders',
