@@ -60,6 +60,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
+    (&["utoipa_axum"], &["http"]),
+    // Schemas are derived where a type is serialized.
+    (&["utoipa"], &["base", "egress", "control", "http"]),
     (&["jsonwebtoken"], &["access"]),
     (&["rumqttc", "mqtt5"], &["mqtt"]),
     (&["redb"], &["store"]),

@@ -36,6 +36,7 @@ pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
     let mut service = Service::start(config).await?;
     // A script that starts cameras as soon as we are ready should not be refused for a few milliseconds.
     let _ = tokio::time::timeout(FIRST_ATTEMPT, service.broker_tried()).await;
+    service.tell_ready();
     announce(config, service.addresses());
     let camera = match demo {
         true => Some(DemoCamera::start(config, &service).await?),

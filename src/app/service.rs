@@ -18,7 +18,7 @@ use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{EgressHandle, EgressSettings};
-use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Transport};
+use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Readiness, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
 use crate::telemetry::metrics::Collect;
@@ -101,6 +101,7 @@ pub struct Service {
     /// Control, ingest, egress.
     core: Shutdown,
     failures: mpsc::Receiver<String>,
+    ready: Readiness,
 }
 
 impl Service {
@@ -169,6 +170,7 @@ impl Service {
             metrics: MetricsSources(metrics),
             ..api_settings(config, &addresses)
         };
+        let ready = api.ready.clone();
         let connections = Connections::new(connection_limits(config));
         let signaling = signaling::router(control.clone(), signaling_settings(&api), signaling_counters, edges.clone());
         let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
@@ -191,7 +193,7 @@ impl Service {
             edges.spawn(certificates.watch(edges.clone()));
         }
         guard.disarm();
-        Ok(Self { addresses, control, broker, edges, core, failures })
+        Ok(Self { addresses, control, broker, edges, core, failures, ready })
     }
 
     /// Where it listens.
@@ -214,6 +216,11 @@ impl Service {
         if status.changed().await.is_err() {
             std::future::pending().await
         }
+    }
+
+    /// Lets `/ready` say that calls make sense.
+    pub fn tell_ready(&self) {
+        self.ready.set();
     }
 
     /// Resolves when messages can be published.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 /// A camera's id: exactly 32 upper-case hex digits (contract §1).
 ///
 /// Anything else could change the meaning of an MQTT topic (`/`, `+`, `#`), so it cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9A-F]{32}$", example = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF")]
 pub struct CameraId([u8; CameraId::LEN]);
 
 /// Why a text is not a [`CameraId`].
@@ -66,8 +67,9 @@ impl<'de> Deserialize<'de> for CameraId {
 }
 
 /// One run of a camera's stream: the same UUID v4 in play, every keepalive and stop (contract §2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Uuid)]
 pub struct StreamId(Uuid);
 
 impl StreamId {
@@ -92,8 +94,9 @@ impl FromStr for StreamId {
 }
 
 /// `stream-{camera[..8]}-{stream[..8]}` (contract §5).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, example = "stream-56C1CADC-0b54cbf8")]
 pub struct SessionId(String);
 
 impl SessionId {
@@ -110,14 +113,30 @@ impl fmt::Display for SessionId {
 }
 
 /// One viewer session (one browser tab watching one camera).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Uuid)]
 pub struct ViewerId(Uuid);
 
 impl ViewerId {
     /// A new random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+}
+
+/// Not the text of a UUID with hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("viewer id must be a UUID with hyphens")]
+pub struct InvalidViewerId;
+
+impl FromStr for ViewerId {
+    type Err = InvalidViewerId;
+
+    /// Of all the ways to write a UUID only that of [`fmt::Display`]: without hyphens it could be a camera's id.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id: Uuid = text.parse().map_err(|_| InvalidViewerId)?;
+        if text.len() == uuid::fmt::Hyphenated::LENGTH { Ok(Self(id)) } else { Err(InvalidViewerId) }
     }
 }
 
@@ -145,6 +164,15 @@ mod tests {
             "ÄC1CADCF1FA4C6CAEBA3E2FD85EFEBF",
         ] {
             assert!(bad.parse::<CameraId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn viewer_id_is_read_as_it_is_written_and_not_without_hyphens() {
+        let id = ViewerId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF", &format!("{{{id}}}"), &format!("urn:uuid:{id}")] {
+            assert_eq!(bad.parse::<ViewerId>(), Err(InvalidViewerId), "{bad}");
         }
     }
 

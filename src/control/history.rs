@@ -58,7 +58,7 @@ pub struct Reading {
 }
 
 /// What it is that changed. The names are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
     /// The session's state; `stopped` when it is over.

@@ -94,7 +94,7 @@ pub struct MediaInfo {
 }
 
 /// Whether packets arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaState {
     /// None so far.

@@ -45,7 +45,9 @@ pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};
 
 // What the edges show of the media io below, which they must not import themselves.
-pub use crate::egress::{Candidate, CloseReason, Drops, IceRestart, RestartError, ViewerAnswer, ViewerStats};
+pub use crate::egress::{
+    Candidate, CloseReason, Drops, IceRestart, RestartError, TcpCounters, ViewerAnswer, ViewerStats,
+};
 pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
 pub use crate::media::doctor::{CodecReport, sound_advice};
 pub use crate::media::mp4::{Head as Mp4Head, Mp4Writer, Piece as Mp4Piece};

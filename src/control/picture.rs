@@ -13,7 +13,7 @@ use crate::ingest::{DropReason, FeedbackWarning, IngestStats};
 const STARVED_RUNS: u32 = 2;
 
 /// What keeps a picture from being seen. The names are stable; scripts may rely on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PictureCode {
     /// Nothing on this side of the viewers: video with keyframes arrives.
@@ -49,7 +49,7 @@ pub enum PictureCode {
 }
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PictureStatus {
     /// For programs.
     pub code: PictureCode,

@@ -18,8 +18,9 @@ use crate::ingest::PortPlan;
 pub const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// `state` of the API (contract §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = StreamState)]
 pub enum State {
     /// No session.
     Idle,
@@ -36,7 +37,7 @@ pub enum State {
 }
 
 /// What `active` rests on: a published `play` is not yet a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActiveReason {
     /// The broker has acknowledged `play`; the camera has not sent anything yet.

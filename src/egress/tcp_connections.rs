@@ -20,7 +20,7 @@ const MAX_UNPROVEN: usize = 128;
 pub(super) const MAX_QUEUED: usize = 512 << 10;
 
 /// What became of TCP connections, since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct TcpCounters {
     /// Open now.
     pub open: u64,

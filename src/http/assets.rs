@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use axum::extract::Path;
+use axum::Json;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::settings::PageSettings;
@@ -24,12 +26,34 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 pub(super) struct Assets;
 
 /// `/static/*` and `/viewer-config.json`.
-pub(super) fn shared(pages: PageSettings) -> Router {
-    let config = get(async move || ([(header::CACHE_CONTROL, "no-cache")], Json(pages)));
-    Router::new().route("/viewer-config.json", config).route("/static/{*path}", get(file))
+pub(super) fn shared() -> OpenApiRouter<PageSettings> {
+    OpenApiRouter::default().routes(routes!(settings)).route("/static/{*path}", get(file))
 }
 
+/// What pages have to know to reach the other ports.
+#[utoipa::path(get, path = "/viewer-config.json", operation_id = "getViewerConfig", tag = "pages",
+    responses((status = 200, description = "Ports and ICE servers", body = PageSettings)))]
+async fn settings(State(pages): State<PageSettings>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-cache")], Json(pages))
+}
+
+/// The viewer page.
+#[utoipa::path(get, path = "/viewer", operation_id = "getViewer", tag = "pages",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
 pub(super) async fn viewer_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("viewer.html", &headers)
+}
+
+/// The viewer page under the name that older links have.
+#[utoipa::path(get, path = "/viewer.html", operation_id = "getViewerHtml", tag = "pages",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn viewer_html(headers: HeaderMap) -> Result<Response, ApiError> {
     asset("viewer.html", &headers)
 }
 
@@ -40,14 +64,36 @@ pub(super) async fn viewer_page_below(headers: HeaderMap) -> Result<Response, Ap
     Ok(answer(&file, page.into_bytes().into(), &headers))
 }
 
+/// The script of the viewer page.
+#[utoipa::path(get, path = "/viewer.js", operation_id = "getViewerScript", tag = "pages",
+    responses(
+        (status = 200, description = "The script", body = String, content_type = "text/javascript"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
 pub(super) async fn viewer_script(headers: HeaderMap) -> Result<Response, ApiError> {
     asset("viewer.js", &headers)
+}
+
+/// This document as a page.
+#[utoipa::path(get, path = "/docs", operation_id = "getDocs", tag = "pages",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
+pub(super) async fn docs_page(headers: HeaderMap) -> Result<Response, ApiError> {
+    asset("docs.html", &headers)
 }
 
 pub(super) async fn start_page(headers: HeaderMap) -> Result<Response, ApiError> {
     asset("index.html", &headers)
 }
 
+/// The login page.
+#[utoipa::path(get, path = "/login", operation_id = "getLogin", tag = "pages",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The caller has it, by `If-None-Match`"),
+    ))]
 pub(super) async fn login_page(headers: HeaderMap) -> Result<Response, ApiError> {
     asset("login.html", &headers)
 }

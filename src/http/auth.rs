@@ -88,7 +88,7 @@ impl Gate {
 /// As the handler will see it: percent-decoded.
 async fn camera(parts: &mut Parts) -> Option<CameraId> {
     let params = parts.extract::<RawPathParams>().await.ok()?;
-    params.iter().find(|(name, _)| *name == "camera").and_then(|(_, text)| text.parse().ok())
+    params.iter().find(|(name, _)| ["camera", "id"].contains(name)).and_then(|(_, text)| text.parse().ok())
 }
 
 /// A browser that goes to a page, not a script that fetches one.

@@ -1,43 +1,75 @@
 //! `/cameras`: what is known of cameras, and their names and notes.
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::Api;
+use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered};
 use super::error::ApiError;
 use super::streams::{camera_id, read_body};
-use super::{Api, views};
+use super::views::{Answer, CameraDetail, CameraList};
 use crate::access::Grant;
-use crate::base::time::iso8601;
-use crate::control::registry::ActivityEvent;
-use crate::control::{CameraInfo, InvalidLabel, LabelChange};
+use crate::control::{InvalidLabel, LabelChange};
 
-pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
-    let cameras = api.control.cameras().await?;
-    let cameras: Vec<Value> = cameras.iter().filter(|info| grant.sees(&info.camera_id)).map(summary).collect();
-    Ok(Json(json!({ "count": cameras.len(), "cameras": cameras })))
+/// Every camera that was heard of over MQTT, has a name, or streams.
+#[utoipa::path(get, path = "/cameras", operation_id = "listCameras", tag = "cameras",
+    responses((status = 200, description = "The cameras", body = CameraList), Unanswered))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+) -> Result<Answer<CameraList>, ApiError> {
+    let mut cameras = api.control.cameras().await?;
+    cameras.retain(|info| grant.sees(&info.camera_id));
+    Ok(Answer(CameraList::new(&cameras)))
 }
 
+/// One camera with its last motion and sound events.
+#[utoipa::path(get, path = "/cameras/{camera}", operation_id = "getCamera", tag = "cameras", params(CameraPath),
+    responses((status = 200, description = "The camera", body = CameraDetail), BadCamera, NotFound, Unanswered))]
 pub(super) async fn detail(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Answer<CameraDetail>, ApiError> {
     let camera = camera_id(camera)?;
     let info = api.control.camera(camera).await?;
     let info = info.ok_or_else(|| ApiError::not_found(format!("Camera {camera} is not known")))?;
-    Ok(Json(whole(&info)))
+    Ok(Answer(CameraDetail::new(&info)))
 }
 
+/// What a `PUT` of a camera takes: one or both.
+#[derive(ToSchema)]
+#[schema(min_properties = 1)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by hand, for refusals in words; here for the document")]
+pub(super) struct CameraLabel {
+    /// One line; `null` clears.
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$", example = "Gate")]
+    name: Option<String>,
+    /// `null` clears.
+    #[schema(max_length = 2000, pattern = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$")]
+    notes: Option<String>,
+}
+
+/// Sets a camera's name and notes. A camera that was not heard of yet can be named as well.
+#[utoipa::path(put, path = "/cameras/{camera}", operation_id = "labelCamera", tag = "cameras", params(CameraPath),
+    request_body(content = CameraLabel),
+    responses(
+        (status = 200, description = "The camera", body = CameraDetail),
+        (status = 503, description = "Too many cameras have a name or notes, or the service ends", body = Refusal),
+        BadRequest, TooLarge, TimedOut,
+    ))]
 pub(super) async fn update(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Answer<CameraDetail>, ApiError> {
     let camera = camera_id(camera)?;
     let change = label_change(&read_body(body)?)?;
-    Ok(Json(whole(&api.control.label_camera(camera, change).await?)))
+    Ok(Answer(CameraDetail::new(&api.control.label_camera(camera, change).await?)))
 }
 
 /// The body of a PUT. Unlike a start, whose clients are old, this one refuses keys that it does not know: a slip
@@ -74,45 +106,4 @@ fn text<'a>(key: &str, value: &'a Value) -> Result<Option<&'a str>, ApiError> {
 
 fn invalid(error: InvalidLabel) -> ApiError {
     ApiError::bad_request(error.to_string())
-}
-
-/// An entry of `GET /cameras`.
-fn summary(info: &CameraInfo) -> Value {
-    Value::Object(fields(info))
-}
-
-/// `GET /cameras/{id}`: the same, and its history.
-fn whole(info: &CameraInfo) -> Value {
-    let mut body = fields(info);
-    body.insert("events".into(), info.camera.events.iter().map(event).collect());
-    Value::Object(body)
-}
-
-fn fields(info: &CameraInfo) -> Map<String, Value> {
-    let camera = &info.camera;
-    let mut body = Map::new();
-    body.insert("camera_id".into(), json!(info.camera_id));
-    body.insert("name".into(), json!(camera.label.name));
-    body.insert("notes".into(), json!(camera.label.notes));
-    if let Value::Object(facts) = views::camera(&camera.facts) {
-        body.extend(facts);
-    }
-    body.insert("online_changed_at".into(), json!(camera.facts.online_changed.map(iso8601)));
-    body.insert("mac".into(), json!(camera.facts.mac));
-    body.insert("link_status".into(), json!(camera.facts.link_status));
-    body.insert("last_activity".into(), camera.events.front().map_or(Value::Null, event));
-    let stream = info.stream.map(|(stream_id, state)| json!({ "stream_id": stream_id, "state": state }));
-    body.insert("stream".into(), json!(stream));
-    body.insert("why_no_picture".into(), json!(info.picture));
-    body
-}
-
-fn event(event: &ActivityEvent) -> Value {
-    json!({
-        "event_id": event.event_id,
-        "activity_type": event.activity_type,
-        "at": event.at.map(iso8601),
-        "received_at": event.received.map(iso8601),
-        "confidence": event.confidence,
-    })
 }

@@ -1,29 +1,32 @@
 //! Every refusal is JSON: `{error, code, hint?}` and a few more keys where clients read them.
 
-use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::BODY_LIMIT;
+use super::document::Refusal;
+use super::views::Answer;
 use crate::access::{Denied, Forbidden};
 use crate::control::{LabelError, StartError, StopError, Unavailable};
 
 /// A refusal.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct ApiError {
+    #[serde(skip)]
     status: StatusCode,
-    error: String,
-    code: &'static str,
-    hint: Option<&'static str>,
+    #[serde(flatten)]
+    refusal: Refusal,
+    #[serde(flatten)]
     more: Map<String, Value>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), code, hint: None, more: Map::new() }
+        Self { status, refusal: Refusal { error: error.into(), code, hint: None }, more: Map::new() }
     }
 
     pub(super) fn bad_request(error: impl Into<String>) -> Self {
@@ -63,7 +66,7 @@ impl ApiError {
     }
 
     pub(super) fn hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+        self.refusal.hint = Some(hint);
         self
     }
 
@@ -75,14 +78,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = Map::new();
-        body.insert("error".into(), self.error.into());
-        body.insert("code".into(), self.code.into());
-        if let Some(hint) = self.hint {
-            body.insert("hint".into(), hint.into());
-        }
-        body.extend(self.more);
-        (self.status, Json(Value::Object(body))).into_response()
+        let mut response = Answer(&self).into_response();
+        *response.status_mut() = self.status;
+        response
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
 
+use super::Api;
+use super::document::{BadCamera, CameraPath, Refusal, TimedOut, Unanswered};
 use super::error::ApiError;
 use super::streams::camera_id;
-use super::{Api, views};
+use super::views::{Answer, History};
 use crate::access::Grant;
 use crate::base::time::iso8601;
-use crate::control::history::POINT_EVERY;
-use crate::control::{Change, Events, EventsError, Point};
+use crate::control::{Events, EventsError};
 
 /// Bytes that wait for a reader, a few dozen events. With the queue of the control plane behind it, that is all
 /// that a slow reader can hold.
@@ -30,10 +31,26 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// After this many milliseconds browsers ask again.
 const RETRY_MS: u32 = 2_000;
 
+/// Changes of every camera as server-sent events. The answer does not end.
+#[utoipa::path(get, path = "/events", operation_id = "readEvents", tag = "events",
+    responses(
+        (status = 200, description = "`hello` with time and version, then one event per change, named after `what`, with \
+            a `Change` as data", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "Too many readers, or the service ends", body = Refusal),
+        TimedOut,
+    ))]
 pub(super) async fn of_all(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Response, ApiError> {
     Ok(stream(api.control.events(None).await?, grant))
 }
 
+/// Changes of one camera as server-sent events. The answer does not end.
+#[utoipa::path(get, path = "/streams/{camera}/events", operation_id = "readEventsOfCamera", tag = "events",
+    params(CameraPath),
+    responses(
+        (status = 200, description = "As of `/events`", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "Too many readers, or the service ends", body = Refusal),
+        BadCamera, TimedOut,
+    ))]
 pub(super) async fn of_camera(
     State(api): State<Api>,
     Extension(grant): Extension<Grant>,
@@ -43,19 +60,17 @@ pub(super) async fn of_camera(
     Ok(stream(api.control.events(Some(camera)).await?, grant))
 }
 
+/// The last hour of a camera: figures every ten seconds while it streams, and what changed.
+#[utoipa::path(get, path = "/streams/{camera}/history", operation_id = "getHistory", tag = "events",
+    params(CameraPath),
+    responses((status = 200, description = "The last hour", body = History), BadCamera, Unanswered))]
 pub(super) async fn history(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Answer<History>, ApiError> {
     let camera = camera_id(camera)?;
     let (points, changes) = api.control.history(camera).await?;
-    Ok(Json(json!({
-        "camera_id": camera,
-        "interval_seconds": POINT_EVERY.as_secs(),
-        "points": points.iter().map(point).collect::<Vec<_>>(),
-        "changes": changes.iter().map(Change::to_json).collect::<Vec<_>>(),
-        "now": iso8601(SystemTime::now()),
-    })))
+    Ok(Answer(History::new(camera, &points, &changes)))
 }
 
 fn stream(events: Events, grant: Grant) -> Response {
@@ -94,17 +109,6 @@ async fn write(mut events: Events, mut writer: DuplexStream, grant: &Grant) {
             Err(_) => ": still here\n\n".to_owned(),
         };
     }
-}
-
-fn point(point: &Point) -> Value {
-    json!({
-        "at": iso8601(point.at),
-        "bitrate": point.bitrate,
-        "loss": (point.loss * 10_000.0).round() / 10_000.0,
-        "jitter_ms": views::hundredths(point.jitter_ms),
-        "remb_kbps": point.remb_kbps,
-        "viewers": point.viewers,
-    })
 }
 
 impl From<EventsError> for ApiError {

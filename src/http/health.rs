@@ -1,60 +1,62 @@
-//! `GET /health`.
+//! `GET /health`, `GET /ready` and `GET /version`.
 
-use std::time::SystemTime;
-
-use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use axum::http::StatusCode;
 
-use super::Api;
-use crate::base::time::iso8601;
-use crate::control::{BrokerStatus, Health};
+use super::document::Refusal;
+use super::error::ApiError;
+use super::views::{Answer, HealthView, ReadyView, VersionView};
+use super::{Api, Certificates};
+use crate::control::{BrokerStatus, Health, Unavailable};
 
-/// Always 200: what is wrong stands in the body. A new certificate that cannot be used does not make it degraded:
-/// the earlier one serves, and who restarts what is degraded would not get it back.
-pub(super) async fn health(State(api): State<Api>) -> Json<Value> {
-    let health = api.control.health().await.unwrap_or_else(|unavailable| Health {
+/// How the service is. Always 200: what is wrong stands in the body. A new certificate that cannot be used does not make
+/// it degraded: the earlier one serves, and who restarts what is degraded would not get it back.
+#[utoipa::path(get, path = "/health", operation_id = "getHealth", tag = "service",
+    responses((status = 200, description = "How it is", body = HealthView)))]
+pub(super) async fn health(State(api): State<Api>) -> Answer<HealthView> {
+    let health = api.control.health().await.unwrap_or_else(unanswered);
+    Answer(HealthView::new(&health, api.certificates.as_ref().map(Certificates::state)))
+}
+
+fn unanswered(why: Unavailable) -> Health {
+    Health {
         media_up: false,
-        broker: BrokerStatus::Disconnected { reason: unavailable.to_string() },
+        broker: BrokerStatus::Disconnected { reason: why.to_string() },
         active_streams: 0,
         failing_keepalives: (0, None),
         total_viewers: 0,
         cameras_known: 0,
         cameras_online: 0,
         camera_store: None,
-    });
-    let mut reasons = Vec::new();
-    if !health.media_up {
-        reasons.push("the media engine is down".to_owned());
     }
-    if let BrokerStatus::Disconnected { reason } = &health.broker {
-        reasons.push(format!("the MQTT broker is not connected: {reason}"));
-    } else if let (streams @ 1.., Some(why)) = &health.failing_keepalives {
-        reasons.push(format!("the MQTT broker does not take the keepalives of {streams} streams: {why}"));
+}
+
+/// Whether calls make sense: the ports are bound, the control plane answers, the media engine runs, and the MQTT broker
+/// was tried once. A broker that cannot be reached is no reason to send callers elsewhere.
+#[utoipa::path(get, path = "/ready", operation_id = "getReady", tag = "service",
+    responses(
+        (status = 200, description = "It takes calls", body = ReadyView),
+        (status = 503, description = "Not yet, or no more; the text says why", body = Refusal),
+    ))]
+pub(super) async fn ready(State(api): State<Api>) -> Result<Answer<ReadyView>, ApiError> {
+    let not = |code, text: String| Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, text));
+    match api.control.health().await {
+        Err(why @ Unavailable::Stopped) => not("shutting_down", why.to_string()),
+        Err(why @ Unavailable::Timeout) => not("timeout", why.to_string()),
+        Ok(health) if !health.media_up => not("media_down", "The media engine is down".to_owned()),
+        Ok(_) if !api.ready.is_set() => not("starting", "The MQTT broker has not been tried yet".to_owned()),
+        Ok(_) => Ok(Answer(ReadyView { ready: true })),
     }
-    Json(json!({
-        "status": if reasons.is_empty() { "healthy" } else { "degraded" },
-        "timestamp": iso8601(SystemTime::now()),
-        "kurento_connected": health.media_up,
-        "mqtt_connected": health.broker == BrokerStatus::Connected,
-        "active_streams": health.active_streams,
-        "total_viewers": health.total_viewers,
-        "cameras_known": health.cameras_known,
-        "cameras_online": health.cameras_online,
-        "camera_store": health.camera_store.map(|store| json!({
-            "unsaved": store.unsaved,
-            "failed_writes": store.failed_writes,
-            "last_failure": store.last_failure,
-        })),
-        "certificate": api.certificates.as_ref().map(|certificates| {
-            let state = certificates.state();
-            json!({
-                "loaded_at": iso8601(state.loaded_at),
-                "reloads": state.reloads,
-                "failure": state.failure,
-            })
-        }),
-        "version": env!("CARGO_PKG_VERSION"),
-        "reasons": reasons,
-    }))
+}
+
+/// What runs.
+#[utoipa::path(get, path = "/version", operation_id = "getVersion", tag = "service",
+    responses((status = 200, description = "The version", body = VersionView)))]
+pub(super) async fn version() -> Answer<VersionView> {
+    let broker = cfg!(feature = "embedded-broker").then_some("embedded-broker");
+    Answer(VersionView {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("HONEYCAST_COMMIT"),
+        features: broker.into_iter().collect(),
+    })
 }

@@ -3,31 +3,68 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{Gate, unauthorized};
+use super::document::{BadRequest, Refusal, TooLarge};
 use super::error::ApiError;
+use super::views::{Answer, Time};
 use super::{assets, streams};
 use crate::access::credential::COOKIE;
 use crate::access::{Credential, Grant};
-use crate::base::time::iso8601;
 
-pub(super) fn routes(gate: Arc<Gate>) -> Router {
-    Router::new()
-        .route("/login", get(assets::login_page).post(login))
-        .route("/logout", post(logout))
-        .route("/session", get(session))
-        .with_state(gate)
+pub(super) fn routes() -> OpenApiRouter<Arc<Gate>> {
+    OpenApiRouter::default().routes(routes!(assets::login_page, login)).routes(routes!(logout)).routes(routes!(session))
 }
 
-/// `{"credential": "…"}`. JSON by name, so that no form of another site can log anybody in.
+/// What the login takes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by hand, for refusals in words; here for the document")]
+struct Login {
+    /// A token or key.
+    credential: String,
+}
+
+/// What the caller may do.
+#[derive(Serialize, ToSchema)]
+struct Session {
+    /// Whether access is controlled at all.
+    auth_enabled: bool,
+    name: String,
+    #[schema(example = "view")]
+    role: &'static str,
+    all_cameras: bool,
+    /// When it ends; `null`: never.
+    #[schema(required)]
+    until: Option<Time>,
+}
+
+/// Nobody is logged in any more.
+#[derive(Serialize, ToSchema)]
+struct LoggedOut {
+    /// Always true.
+    success: bool,
+}
+
+// JSON by name, so that no form of another site can log anybody in.
+/// Makes a cookie of a token or key, for pages.
+#[utoipa::path(post, path = "/login", operation_id = "logIn", tag = "access", request_body(content = Login),
+    responses(
+        (status = 200, description = "With the cookie, where access is controlled", body = Session),
+        (status = 401, description = "No credential that counts", body = Refusal),
+        (status = 415, description = "The body is not `application/json`", body = Refusal),
+        BadRequest, TooLarge,
+    ))]
 async fn login(
     State(gate): State<Arc<Gate>>,
     headers: HeaderMap,
@@ -47,31 +84,38 @@ async fn login(
     let now = SystemTime::now();
     let credential = Some(text.trim()).filter(|text| !text.is_empty()).map(Credential::Bearer);
     let grant = gate.access.grant(credential, now).map_err(|denied| unauthorized(&denied))?;
-    let answer = Json(view(&grant, gate.access.is_on()));
+    let answer = Answer(Session::new(&grant, gate.access.is_on()));
     Ok(match gate.access.session(&grant, now) {
         Some((text, lifetime)) => ([(header::SET_COOKIE, cookie(&text, lifetime, &headers))], answer).into_response(),
         None => answer.into_response(),
     })
 }
 
+/// Takes the cookie back.
+#[utoipa::path(post, path = "/logout", operation_id = "logOut", tag = "access",
+    responses((status = 200, description = "The cookie is over", body = LoggedOut)))]
 async fn logout(headers: HeaderMap) -> Response {
-    (StatusCode::OK, [(header::SET_COOKIE, cookie("", Duration::ZERO, &headers))], Json(json!({ "success": true })))
-        .into_response()
+    let over = cookie("", Duration::ZERO, &headers);
+    (StatusCode::OK, [(header::SET_COOKIE, over)], Answer(LoggedOut { success: true })).into_response()
 }
 
 /// What the caller may do, so that pages offer nothing else.
-async fn session(State(gate): State<Arc<Gate>>, Extension(grant): Extension<Grant>) -> Json<Value> {
-    Json(view(&grant, gate.access.is_on()))
+#[utoipa::path(get, path = "/session", operation_id = "getSession", tag = "access",
+    responses((status = 200, description = "The caller's rights", body = Session)))]
+async fn session(State(gate): State<Arc<Gate>>, Extension(grant): Extension<Grant>) -> Answer<Session> {
+    Answer(Session::new(&grant, gate.access.is_on()))
 }
 
-fn view(grant: &Grant, needed: bool) -> Value {
-    json!({
-        "auth_enabled": needed,
-        "name": grant.name(),
-        "role": grant.role().name(),
-        "all_cameras": grant.sees_all(),
-        "until": grant.until().map(iso8601),
-    })
+impl Session {
+    fn new(grant: &Grant, auth_enabled: bool) -> Self {
+        Self {
+            auth_enabled,
+            name: grant.name().to_owned(),
+            role: grant.role().name(),
+            all_cameras: grant.sees_all(),
+            until: grant.until().map(Time::from),
+        }
+    }
 }
 
 /// `Secure` follows the page's own address: browsers send it with every POST, also through a TLS proxy.

@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Api;
+use super::document::Unanswered;
 use super::error::ApiError;
 use crate::control::{
     BrokerStatus, CameraInfo, Health, IngestStats, MediaState, Sources, State as StreamState, StreamInfo, TrackStats,
@@ -14,6 +15,12 @@ use crate::control::{
 };
 use crate::telemetry::metrics::{Collect as _, Page, catalog};
 
+/// Figures for Prometheus.
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "service",
+    responses(
+        (status = 200, description = "Prometheus text", body = String, content_type = "text/plain"),
+        Unanswered,
+    ))]
 pub(super) async fn scrape(State(api): State<Api>) -> Result<impl IntoResponse, ApiError> {
     let control = &api.control;
     let (health, streams, viewers, cameras, sources) = tokio::try_join!(

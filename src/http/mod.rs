@@ -5,6 +5,7 @@ mod auth;
 mod cameras;
 mod connection;
 mod cors;
+mod document;
 mod error;
 mod events;
 mod health;
@@ -30,7 +31,11 @@ mod auth_tests;
 #[cfg(test)]
 mod camera_tests;
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod event_tests;
+#[cfg(test)]
+mod health_tests;
 #[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
@@ -43,14 +48,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use requests::RequestCounters;
 pub use serve::{Transport, serve};
-pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings};
+pub use settings::{ApiSettings, IceServer, MetricsSources, PageSettings, Readiness};
 pub use tls::{CertificateState, Certificates, TlsFiles};
 
 use self::auth::Gate;
+use self::document::{Document, DocumentText};
 use self::error::ApiError;
 use crate::control::Control;
 
@@ -63,41 +72,66 @@ struct Api {
     certificates: Option<Certificates>,
     metrics: MetricsSources,
     requests: Arc<RequestCounters>,
+    ready: Readiness,
+    document: DocumentText,
 }
 
 /// The router of the API port (8080): REST, WHEP and the viewer page.
 pub fn api_router(control: Control, settings: ApiSettings) -> Router {
-    let rest = Router::new()
-        .route("/health", get(health::health))
-        .route("/metrics", get(metrics::scrape))
-        .route("/log-filter", get(log_filter::show).put(log_filter::change))
-        .route("/streams", get(streams::list))
-        .route("/streams/{camera}", get(streams::detail))
-        .route("/streams/{camera}/history", get(events::history))
-        .route("/streams/{camera}/events", get(events::of_camera))
-        .route("/events", get(events::of_all))
-        .route("/streams/{camera}/start", post(streams::start))
-        .route("/streams/{camera}/keyframe.mp4", get(mp4::keyframe))
-        .route("/streams/{camera}/live.mp4", get(mp4::live))
-        .route("/streams/{camera}/stop", post(streams::stop))
-        .route("/sources", get(sources::list))
-        .route("/viewers", get(viewers::list))
-        .route("/viewers/{camera}", get(viewers::of_camera))
-        .route("/cameras", get(cameras::list))
-        .route("/cameras/{camera}", get(cameras::detail).put(cameras::update))
-        .with_state(Api {
-            control: control.clone(),
-            certificates: settings.certificates.clone(),
-            metrics: settings.metrics.clone(),
-            requests: settings.requests.clone(),
-        })
-        .merge(whep::routes(control, &settings.pages.ice_servers))
+    let (rest, _) = rest().split_for_parts();
+    let whep = whep::router(control.clone(), &settings.pages.ice_servers).layer(from_fn(error::never_cache));
+    let api = Api {
+        control,
+        certificates: settings.certificates.clone(),
+        metrics: settings.metrics.clone(),
+        requests: settings.requests.clone(),
+        ready: settings.ready.clone(),
+        document: DocumentText::new(&document()),
+    };
+    finish(rest.with_state(api).merge(whep), settings)
+}
+
+/// Every route of the API port.
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(rest().into_openapi());
+    document.merge(whep::routes().into_openapi());
+    document.merge(login::routes().into_openapi());
+    document.merge(assets::shared().into_openapi());
+    document::complete(&mut document);
+    document
+}
+
+/// The calls that ask the control plane or the service, and the pages.
+fn rest() -> OpenApiRouter<Api> {
+    let calls = OpenApiRouter::default()
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::version))
+        .routes(routes!(metrics::scrape))
+        .routes(routes!(log_filter::show, log_filter::change))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::detail))
+        .routes(routes!(events::history))
+        .routes(routes!(events::of_camera))
+        .routes(routes!(events::of_all))
+        .routes(routes!(mp4::keyframe))
+        .routes(routes!(mp4::live))
+        .routes(routes!(streams::start))
+        .routes(routes!(streams::stop))
+        .routes(routes!(sources::list))
+        .routes(routes!(viewers::list))
+        .routes(routes!(viewers::of_camera, viewers::remove))
+        .routes(routes!(cameras::list))
+        .routes(routes!(cameras::detail, cameras::update))
         .layer(from_fn(error::never_cache));
-    let pages = Router::new()
-        .route("/viewer", get(assets::viewer_page))
-        .route("/viewer.html", get(assets::viewer_page))
-        .route("/viewer.js", get(assets::viewer_script));
-    finish(rest.merge(pages), settings)
+    // Pages and texts say themselves how long they hold.
+    calls
+        .routes(routes!(document::json))
+        .routes(routes!(assets::docs_page))
+        .routes(routes!(assets::viewer_page))
+        .routes(routes!(assets::viewer_html))
+        .routes(routes!(assets::viewer_script))
 }
 
 /// The router of the dashboard port (5000): the start page and the viewer page.
@@ -115,8 +149,8 @@ pub fn dashboard_router(settings: ApiSettings) -> Router {
 fn finish(router: Router, settings: ApiSettings) -> Router {
     let gate = Arc::new(Gate { access: settings.access, origins: settings.allowed_origins.clone() });
     router
-        .merge(login::routes(gate.clone()).layer(from_fn(error::never_cache)))
-        .merge(assets::shared(settings.pages))
+        .merge(Router::from(login::routes()).with_state(gate.clone()).layer(from_fn(error::never_cache)))
+        .merge(Router::from(assets::shared()).with_state(settings.pages))
         .fallback(async || ApiError::not_found("Not found"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::io::ReaderStream;
 
 use super::Api;
+use super::document::{BadCamera, CameraPath, NotFound, Refusal, TimedOut};
 use super::error::ApiError;
 use super::streams::camera_id;
 use crate::access::Grant;
@@ -35,6 +36,14 @@ const BUFFER: usize = 256 * 1024;
 /// A camera is asked for a keyframe again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The last keyframe as a file that every player shows.
+#[utoipa::path(get, path = "/streams/{camera}/keyframe.mp4", operation_id = "getKeyframe", tag = "streams",
+    params(CameraPath),
+    responses(
+        (status = 200, description = "A fragmented MP4 of one picture", body = Vec<u8>, content_type = "video/mp4"),
+        (status = 503, description = "No keyframe yet, or the service ends", body = Refusal),
+        BadCamera, NotFound, TimedOut,
+    ))]
 pub(super) async fn keyframe(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
@@ -61,6 +70,15 @@ pub(super) async fn keyframe(
     Err(no_keyframe(camera))
 }
 
+/// The stream for players without WebRTC. The answer does not end. As a WebSocket: `{"type": "init", "codecs"}` as text
+/// before each head, everything else binary.
+#[utoipa::path(get, path = "/streams/{camera}/live.mp4", operation_id = "playLive", tag = "streams",
+    params(CameraPath),
+    responses(
+        (status = 200, description = "A fragmented MP4 without end", body = Vec<u8>, content_type = "video/mp4"),
+        (status = 503, description = "No keyframe, no place, or the service ends", body = Refusal),
+        BadCamera, NotFound, TimedOut,
+    ))]
 pub(super) async fn live(
     State(api): State<Api>,
     Extension(grant): Extension<Grant>,

@@ -26,6 +26,7 @@ use Role::{Admin, Control, View};
 const NEEDS: &[(Method, &str, Need)] = &[
     // Load balancers and the scripts of the old system ask without a credential; there is no camera's name in it.
     (Method::GET, "/health", Nothing),
+    (Method::GET, "/ready", Nothing),
     // They name every camera.
     (Method::GET, "/metrics", AllCameras(View)),
     (Method::GET, "/log-filter", AllCameras(Admin)),
@@ -42,7 +43,9 @@ const NEEDS: &[(Method, &str, Need)] = &[
     // Addresses of strangers, and of whose cameras they might be.
     (Method::GET, "/sources", AllCameras(Admin)),
     (Method::GET, "/viewers", Any(View)),
-    (Method::GET, "/viewers/{camera}", Camera(View)),
+    (Method::GET, "/viewers/{id}", Camera(View)),
+    // The handler knows whose viewer it is.
+    (Method::DELETE, "/viewers/{id}", Any(Control)),
     (Method::GET, "/cameras", Any(View)),
     (Method::GET, "/cameras/{camera}", Camera(View)),
     (Method::PUT, "/cameras/{camera}", Camera(Control)),
@@ -57,6 +60,9 @@ const NEEDS: &[(Method, &str, Need)] = &[
     (Method::GET, "/livestream/viewer", Page),
     // It may hold the password of a TURN server.
     (Method::GET, "/viewer-config.json", Any(View)),
+    (Method::GET, "/docs", Page),
+    (Method::GET, "/openapi.json", Any(View)),
+    (Method::GET, "/version", Any(View)),
     // The same for everybody, and in everybody's hands: they come with the program. The login needs some.
     (Method::GET, "/viewer.js", Nothing),
     (Method::GET, "/sw.js", Nothing),

@@ -1,8 +1,10 @@
 //! What the HTTP edge is told at start, already validated.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Certificates;
 use super::requests::RequestCounters;
@@ -25,8 +27,25 @@ pub struct ApiSettings {
     pub pages: PageSettings,
     /// The figures of other parts, for `/metrics`.
     pub metrics: MetricsSources,
+    /// What `/ready` tells.
+    pub ready: Readiness,
     /// Requests on all HTTP ports.
     pub requests: Arc<RequestCounters>,
+}
+
+/// Whether the start of the service is over. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on, for good.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Parts that have figures to show.
@@ -40,7 +59,7 @@ impl std::fmt::Debug for MetricsSources {
 }
 
 /// The content of `/viewer-config.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageSettings {
     /// Port of the REST API.
@@ -60,7 +79,7 @@ pub struct PageSettings {
 }
 
 /// A STUN or TURN server as browsers take it (`RTCIceServer`).
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct IceServer {
     /// `stun:` and `turn:` URLs.
     pub urls: Vec<String>,

@@ -2,38 +2,74 @@
 
 use std::net::SocketAddr;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::Api;
+use super::document::{
+    AlreadyActive, BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered,
+};
 use super::error::ApiError;
-use super::{Api, views};
+use super::views::{Answer, Started, Stopped, StreamDetail, StreamList};
 use crate::access::Grant;
 use crate::base::CameraId;
 use crate::base::id::InvalidCameraId;
 use crate::control::StartOptions;
 
-pub(super) async fn list(State(api): State<Api>, Extension(grant): Extension<Grant>) -> Result<Json<Value>, ApiError> {
+/// The streams that start, run or stop.
+#[utoipa::path(get, path = "/streams", operation_id = "listStreams", tag = "streams",
+    responses((status = 200, description = "The streams", body = StreamList), Unanswered))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+) -> Result<Answer<StreamList>, ApiError> {
     let mut streams = api.control.streams().await?;
     streams.retain(|stream| grant.sees(&stream.camera_id));
-    let streams: Vec<Value> = streams.iter().map(views::stream_summary).collect();
-    Ok(Json(json!({ "count": streams.len(), "streams": streams })))
+    Ok(Answer(StreamList::new(&streams)))
 }
 
+/// A camera's stream with its viewers; a failed one for ten minutes or until the next start.
+#[utoipa::path(get, path = "/streams/{camera}", operation_id = "getStream", tag = "streams", params(CameraPath),
+    responses((status = 200, description = "The stream", body = StreamDetail), BadCamera, NotFound, Unanswered))]
 pub(super) async fn detail(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Answer<StreamDetail>, ApiError> {
     let camera = camera_id(camera)?;
     let found = api.control.stream(camera).await?;
     let (info, viewers) = found.ok_or_else(|| ApiError::not_found(format!("No active stream for camera {camera}")))?;
-    Ok(Json(views::stream_detail(&info, &viewers)))
+    Ok(Answer(StreamDetail::new(&info, &viewers)))
 }
 
+/// What a start takes. Other keys are ignored. The lower value must not be above the other.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by hand, for refusals in words; here for the document")]
+pub(super) struct StartBody {
+    /// Lowest bitrate that the camera is asked for, in kbit/s.
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295u64, example = 500)]
+    min_bandwidth: Option<u32>,
+    /// Highest bitrate that the camera is asked for, in kbit/s.
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295u64, example = 2000)]
+    max_bandwidth: Option<u32>,
+}
+
+/// Starts a camera's stream: answers when the broker has acknowledged `play`.
+#[utoipa::path(post, path = "/streams/{camera}/start", operation_id = "startStream", tag = "streams",
+    params(CameraPath), request_body(content = Option<StartBody>),
+    responses(
+        (status = 201, description = "It was started", body = Started),
+        (status = 200, description = "It runs already, with `START_IDEMPOTENT`", body = Started),
+        (status = 409, description = "It starts, runs or waits for its start", body = AlreadyActive),
+        (status = 503, description = "The broker or the media engine refused, or there are too many streams",
+            body = Refusal),
+        BadRequest, TooLarge, TimedOut,
+    ))]
 pub(super) async fn start(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
@@ -45,19 +81,25 @@ pub(super) async fn start(
     options.client_ip = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let started = api.control.start_stream(camera, options).await?;
     let status = if started.already_running { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(views::started(&started))).into_response())
+    Ok((status, Answer(Started::new(&started))).into_response())
 }
 
+/// Stops a camera's stream. Its viewers are told and closed.
+#[utoipa::path(post, path = "/streams/{camera}/stop", operation_id = "stopStream", tag = "streams", params(CameraPath),
+    responses(
+        (status = 200, description = "It was stopped", body = Stopped),
+        BadCamera, NotFound, TooLarge, Unanswered,
+    ))]
 pub(super) async fn stop(
     State(api): State<Api>,
     camera: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Answer<Stopped>, ApiError> {
     let camera = camera_id(camera)?;
     // Some clients send `{}`; whatever it is, it has to be small.
     read_body(body)?;
     let info = api.control.stop_stream(camera).await?;
-    Ok(Json(views::stopped(&info)))
+    Ok(Answer(Stopped::new(&info)))
 }
 
 /// The camera of the path. Anything but 32 upper-case hex digits is refused here, before it gets near a topic.

@@ -14,10 +14,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Router};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::sessions::{Key, Session, Sessions};
+use super::document::{BadCamera, BadRequest, CameraPath, NotFound, Refusal, TimedOut, TooLarge, Unanswered};
 use super::error::ApiError;
 use super::sdpfrag::{self, Credentials, Fragment};
 use super::settings::IceServer;
@@ -37,27 +40,55 @@ const RETRY_STREAM: HeaderValue = HeaderValue::from_static("5");
 const RETRY_PLACE: HeaderValue = HeaderValue::from_static("10");
 
 #[derive(Clone)]
-struct Whep {
+pub(super) struct Whep {
     control: Control,
     sessions: Sessions,
     links: std::sync::Arc<[HeaderValue]>,
 }
 
 /// `/whep/{camera}` and the sessions below it.
-pub(super) fn routes(control: Control, ice_servers: &[IceServer]) -> Router {
-    let whep = Whep { control, sessions: Sessions::default(), links: links::ice_servers(ice_servers).into() };
-    router(whep)
+pub(super) fn router(control: Control, ice_servers: &[IceServer]) -> Router {
+    with(Whep { control, sessions: Sessions::default(), links: links::ice_servers(ice_servers).into() })
 }
 
-fn router(whep: Whep) -> Router {
-    Router::new()
-        .route("/whep/{camera}", post(create).get(probe).options(options))
-        .route("/whep/{camera}/{session}", get(probe_session).patch(update).delete(end).options(session_options))
-        .layer(map_response(expose))
-        .with_state(whep)
+fn with(whep: Whep) -> Router {
+    Router::from(routes()).layer(map_response(expose)).with_state(whep)
 }
 
-/// An offer comes, an answer goes, and the viewer lives from then on.
+pub(super) fn routes() -> OpenApiRouter<Whep> {
+    OpenApiRouter::default().routes(routes!(create, probe, options)).routes(routes!(
+        probe_session,
+        update,
+        end,
+        session_options
+    ))
+}
+
+/// A WHEP session of a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "describes the parameters, which are read by hand")]
+struct SessionPath {
+    /// The camera's id.
+    camera: CameraId,
+    /// As the answer's `Location` names it.
+    session: String,
+}
+
+/// A viewer by one request: an offer comes, an answer goes, and the viewer lives until it is deleted or leaves.
+#[utoipa::path(post, path = "/whep/{camera}", operation_id = "createWhepSession", tag = "viewers", params(CameraPath),
+    request_body(content = String, description = "The SDP offer", content_type = "application/sdp"),
+    responses(
+        (status = 201, description = "The SDP answer", body = String, content_type = "application/sdp", headers(
+            ("Location" = String, description = "The session"),
+            ("ETag" = String, description = "The ICE session, for `If-Match`"),
+        )),
+        (status = 409, description = "The camera does not stream; Retry-After says when to ask again", body = Refusal),
+        (status = 415, description = "The body is not `application/sdp`", body = Refusal),
+        (status = 422, description = "The offer cannot be used", body = Refusal),
+        (status = 503, description = "No place, or the stream could not be started; with Retry-After", body = Refusal),
+        BadRequest, NotFound, TooLarge, TimedOut,
+    ))]
 async fn create(
     State(whep): State<Whep>,
     Extension(grant): Extension<Grant>,
@@ -155,6 +186,19 @@ impl Whep {
 }
 
 /// Candidates of the viewer, or new ICE credentials.
+#[utoipa::path(patch, path = "/whep/{camera}/{session}", operation_id = "updateWhepSession", tag = "viewers",
+    params(SessionPath, ("If-Match" = Option<String>, Header, description = "The ETag, or `*` for an ICE restart")),
+    request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
+    responses(
+        (status = 200, description = "ICE begins anew, with these credentials of the server", body = String,
+            content_type = "application/trickle-ice-sdpfrag"),
+        (status = 204, description = "Candidates are taken"),
+        (status = 412, description = "`If-Match` names another ICE session", body = Refusal),
+        (status = 415, description = "The body is not `application/trickle-ice-sdpfrag`", body = Refusal),
+        (status = 422, description = "The credentials cannot be used", body = Refusal),
+        (status = 428, description = "`If-Match` is missing", body = Refusal),
+        BadRequest, NotFound, TooLarge, Unanswered,
+    ))]
 async fn update(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -191,6 +235,8 @@ fn check_precondition(headers: &HeaderMap, etag: &str) -> Result<(), ApiError> {
 }
 
 /// The viewer leaves. Entity tags do not matter here.
+#[utoipa::path(delete, path = "/whep/{camera}/{session}", operation_id = "endWhepSession", tag = "viewers",
+    params(SessionPath), responses((status = 200, description = "It has left"), NotFound, Unanswered))]
 async fn end(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -201,12 +247,17 @@ async fn end(
     Ok(StatusCode::OK.into_response())
 }
 
-/// `GET` and `HEAD`: this is a WHEP endpoint.
+/// Tells players that this is a WHEP endpoint.
+#[utoipa::path(get, path = "/whep/{camera}", operation_id = "probeWhep", tag = "viewers", params(CameraPath),
+    responses((status = 200, description = "It is; with `Accept-Post`"), BadCamera))]
 async fn probe(camera: Result<Path<String>, PathRejection>) -> Result<Response, Response> {
     camera_id(camera).map_err(refuse)?;
     Ok([(header::CONTENT_TYPE, SDP), (ACCEPT_POST, SDP)].into_response())
 }
 
+/// Tells whether a session is there.
+#[utoipa::path(get, path = "/whep/{camera}/{session}", operation_id = "probeWhepSession", tag = "viewers",
+    params(SessionPath), responses((status = 204, description = "It is; with `Accept-Patch`"), NotFound))]
 async fn probe_session(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -224,11 +275,17 @@ pub(super) fn accepts(path: &str) -> HeaderMap {
     accepts.into_iter().collect()
 }
 
+/// What may be posted.
+#[utoipa::path(options, path = "/whep/{camera}", operation_id = "askWhep", tag = "viewers", params(CameraPath),
+    responses((status = 200, description = "With `Accept-Post` and `Allow`")))]
 async fn options() -> Response {
     let allow = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
     (StatusCode::OK, [(ACCEPT_POST, SDP), (header::ALLOW, allow)]).into_response()
 }
 
+/// What may be patched.
+#[utoipa::path(options, path = "/whep/{camera}/{session}", operation_id = "askWhepSession", tag = "viewers",
+    params(SessionPath), responses((status = 200, description = "With `Accept-Patch` and `Allow`")))]
 async fn session_options() -> Response {
     let allow = HeaderValue::from_static("GET, HEAD, PATCH, DELETE, OPTIONS");
     (StatusCode::OK, [(ACCEPT_PATCH, FRAGMENT), (header::ALLOW, allow)]).into_response()

@@ -139,7 +139,7 @@ async fn sessions_end_with_the_stream_and_leave_nothing_behind() {
     rig.streaming().await;
     let sessions = Sessions::default();
     let whep = Whep { control: rig.control.clone(), sessions: sessions.clone(), links: [].into() };
-    let router = router(whep).layer(axum::Extension(crate::access::Grant::everything()));
+    let router = with(whep).layer(axum::Extension(crate::access::Grant::everything()));
     let site = Site { router, rig };
     for _ in 0..3 {
         assert_eq!(site.offer(CAMERA).await.status, StatusCode::CREATED);
