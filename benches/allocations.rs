@@ -59,6 +59,7 @@ fn fanout() {
             ssrc: Ssrc(1),
             formats: vec![Format { codec: Codec::H264, payload_type: 96 }],
             rtx: None,
+            transport_cc: None,
         };
         let viewer = NewViewer {
             viewer: ViewerId::random(),
@@ -67,6 +68,7 @@ fn fanout() {
             sealer: Sealer::from_master(SrtpProfile::AeadAes128Gcm, &[n as u8; 16], &[3; 12]).expect("lengths fit"),
             path: Path { remote: remote.into(), local: None },
             counters: Arc::default(),
+            offered: now,
         };
         fanout.add_viewer(viewer, now, &mut socket);
     }

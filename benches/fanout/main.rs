@@ -236,6 +236,7 @@ fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
         ssrc: Ssrc(1),
         formats: vec![Format { codec: Codec::H264, payload_type: 96 }],
         rtx: None,
+        transport_cc: None,
     };
     NewViewer {
         viewer: ViewerId::random(),
@@ -244,6 +245,7 @@ fn viewer(n: usize, stream: StreamId, remote: SocketAddr) -> NewViewer {
         sealer: sealer(n),
         path: Path { remote: remote.into(), local: None },
         counters: Arc::default(),
+        offered: Instant::now(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A compound RTCP packet of a camera or a viewer; what we can write ourselves must read back the same.
 
 use honeycast::media::rtcp::{ReportBlock, RtcpBlock, RtcpWriter, blocks};
+use honeycast::media::transport_cc::{MAX_STATUSES, elapsed_us};
 use honeycast::media::{SeqNo, Ssrc};
 
 const SENDER: Ssrc = Ssrc(1);
@@ -58,6 +59,14 @@ fn check(block: &RtcpBlock<'_>) {
             let bytes = written(writer.nack(SENDER, *media, &lost));
             let RtcpBlock::Nack { media: again, lost: list } = read(&bytes) else { panic!("{bytes:?}") };
             assert_eq!((again, sorted(list.iter())), (*media, sorted(lost.into_iter())));
+        }
+        RtcpBlock::Arrivals(feedback) => {
+            let arrivals: Vec<(SeqNo, i64)> = feedback.arrivals().collect();
+            assert!(arrivals.len() <= usize::from(MAX_STATUSES));
+            for pair in arrivals.windows(2) {
+                let step = elapsed_us(pair[0].1, pair[1].1);
+                assert!(pair[0].0 != pair[1].0 && (-9_000_000..9_000_000).contains(&step), "{pair:?}");
+            }
         }
         RtcpBlock::Remb { bitrate, sources } => {
             let source = sources.iter().next().unwrap_or(SENDER);

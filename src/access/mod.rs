@@ -131,7 +131,7 @@ impl fmt::Debug for Access {
 ///
 /// # Errors
 ///
-/// The secret is too short ([`token::MIN_SECRET`] bytes), or `until` is before 1970.
+/// The secret is too short ([`MIN_SECRET`] bytes), or `until` is before 1970.
 pub fn create_token(secret: &str, grant: &Grant, until: SystemTime) -> Result<String, String> {
     if secret.len() < token::MIN_SECRET {
         return Err(format!("the secret must have at least {} bytes", token::MIN_SECRET));

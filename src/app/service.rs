@@ -17,11 +17,11 @@ use crate::base::net::ipv6_addresses;
 use crate::base::{AllowedOrigins, Shutdown};
 use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
-use crate::egress::{EgressHandle, EgressSettings};
+use crate::egress::{self, EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Readiness, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
-use crate::telemetry::metrics::Collect;
+use crate::telemetry::metrics::{Collect, Page, catalog};
 use crate::webhook::{self, WebhookCounters, WebhookSettings};
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
@@ -129,6 +129,7 @@ impl Service {
             .map_err(StartError::Media)?;
         let egress = EgressHandle::start(listeners.viewers, &egress_settings(config), egress_events, &core)
             .map_err(StartError::Media)?;
+        let egress_metrics = Arc::new(egress.clone());
         let broker = Broker::start(config, commands_rx, camera_messages).await?;
         let parts = Parts {
             ingest,
@@ -161,7 +162,15 @@ impl Service {
         let tls = listeners.certificates.as_ref().map(http::Certificates::server_config).transpose();
         let tls = tls.map_err(StartError::Certificate)?;
         let signaling_counters = Arc::new(signaling::Counters::default());
-        let mut metrics: Vec<Arc<dyn Collect>> = vec![signaling_counters.clone()];
+        let connections = Connections::new(connection_limits(config));
+        let counted = connections.clone();
+        let of_connections = move |page: &mut Page| {
+            let (open, refused) = counted.counts();
+            page.count(&catalog::CONNECTIONS, &[], open as u64);
+            page.count(&catalog::CONNECTIONS_REFUSED, &[], refused);
+        };
+        let mut metrics: Vec<Arc<dyn Collect>> =
+            vec![signaling_counters.clone(), egress_metrics, Arc::new(of_connections)];
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = ApiSettings {
@@ -171,7 +180,6 @@ impl Service {
             ..api_settings(config, &addresses)
         };
         let ready = api.ready.clone();
-        let connections = Connections::new(connection_limits(config));
         let signaling = signaling::router(control.clone(), signaling_settings(&api), signaling_counters, edges.clone());
         let transport = |make: fn(_) -> Transport| tls.clone().map_or(Transport::Plain, make);
         let servers = [
@@ -308,6 +316,12 @@ fn egress_settings(config: &Config) -> EgressSettings {
     EgressSettings {
         advertise: advertised(&config.network, &config.viewers, &ipv6_addresses()),
         connect_timeout: config.viewers.connect_timeout,
+        remb_policy: match config.media.remb_policy {
+            RembPolicy::Min => egress::RembPolicy::Min,
+            RembPolicy::Percentile => egress::RembPolicy::Percentile,
+            RembPolicy::Floor => egress::RembPolicy::Floor(u64::from(config.media.remb_floor) * 1_000),
+            RembPolicy::IgnoreSlow => egress::RembPolicy::IgnoreSlow,
+        },
         shards: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
@@ -342,7 +356,6 @@ fn control_settings(config: &Config) -> Settings {
         start_idempotent: streams.start_idempotent,
         start_on_demand: streams.start_on_demand,
         bandwidth_kbit: (config.media.min_bandwidth, config.media.max_bandwidth),
-        viewers_lower_remb: config.media.remb_policy == RembPolicy::LowestViewer,
         address: AddressRule {
             local_ip: config.network.local_ip(),
             external_ip: config.network.external_ip(),

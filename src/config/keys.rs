@@ -71,6 +71,7 @@ pub static KEYS: &[Key] = &[
     key!("media.min_bandwidth", ["MIN_VIDEO_RECV_BANDWIDTH"], media.min_bandwidth),
     key!("media.max_bandwidth", ["MAX_VIDEO_RECV_BANDWIDTH"], media.max_bandwidth),
     key!("media.remb_policy", ["REMB_POLICY"], media.remb_policy),
+    key!("media.remb_floor", ["REMB_FLOOR"], media.remb_floor),
     key!("media.feedback", ["MEDIA_FEEDBACK"], media.feedback),
     key!("viewers.host", ["VIEWER_HOST"], viewers.host),
     key!("viewers.udp_port", ["VIEWER_UDP_PORT"], viewers.udp_port),

@@ -357,13 +357,21 @@ impl Setting for LogFormat {
 impl Setting for RembPolicy {
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw.string()?.to_ascii_lowercase().as_str() {
-            "camera" => Ok(Self::Camera),
-            "lowest-viewer" => Ok(Self::LowestViewer),
-            _ => Err("expected camera or lowest-viewer".into()),
+            "min" => Ok(Self::Min),
+            "percentile" => Ok(Self::Percentile),
+            "floor" => Ok(Self::Floor),
+            "ignore-slow" => Ok(Self::IgnoreSlow),
+            _ => Err("expected min, percentile, floor or ignore-slow".into()),
         }
     }
 
     fn show(&self) -> Value {
-        Value::String(if *self == Self::Camera { "camera" } else { "lowest-viewer" }.into())
+        let word = match self {
+            Self::Min => "min",
+            Self::Percentile => "percentile",
+            Self::Floor => "floor",
+            Self::IgnoreSlow => "ignore-slow",
+        };
+        Value::String(word.into())
     }
 }

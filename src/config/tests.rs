@@ -297,9 +297,10 @@ fn a_missing_or_broken_file_is_named() {
 }
 
 #[test]
-fn the_remb_policy_is_one_of_two_words() {
-    let camera = load(&env(&[("REMB_POLICY", "Camera")])).unwrap().config.media.remb_policy;
-    assert_eq!(camera, RembPolicy::Camera);
+fn the_remb_policy_is_one_of_four_words() {
+    let policy = |word| load(&env(&[("REMB_POLICY", word)])).unwrap().config.media.remb_policy;
+    let all = [RembPolicy::Min, RembPolicy::Percentile, RembPolicy::Floor, RembPolicy::IgnoreSlow];
+    assert_eq!(["Min", "percentile", "floor", "ignore-slow"].map(policy), all);
     let wrong = problems(&env(&[("REMB_POLICY", "best-viewer")]));
-    assert!(wrong.len() == 1 && wrong[0].contains("camera or lowest-viewer"), "{wrong:?}");
+    assert!(wrong.len() == 1 && wrong[0].contains("floor or ignore-slow"), "{wrong:?}");
 }

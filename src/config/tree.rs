@@ -190,6 +190,8 @@ pub struct MediaConfig {
     pub max_bandwidth: u32,
     /// Whose bandwidth decides between the two (`REMB_POLICY`).
     pub remb_policy: RembPolicy,
+    /// The least that [`RembPolicy::Floor`] asks for, in kbit/s (`REMB_FLOOR`).
+    pub remb_floor: u32,
     /// RTCP to cameras; off only to test what a camera does without.
     pub feedback: bool,
 }
@@ -197,11 +199,15 @@ pub struct MediaConfig {
 /// What a camera's bitrate follows, besides the path from the camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RembPolicy {
-    /// Nothing else.
-    Camera,
-    /// The viewer on the worst path, but never below the lowest bandwidth.
+    /// The viewer on the worst path, down to the lowest bandwidth.
+    Min,
+    /// The viewers' paths without the worst fifth of them.
+    Percentile,
+    /// The viewer on the worst path, down to a floor of its own.
     #[default]
-    LowestViewer,
+    Floor,
+    /// Nothing else.
+    IgnoreSlow,
 }
 
 /// Browser side.
@@ -403,6 +409,7 @@ impl Default for MediaConfig {
             min_bandwidth: 500,
             max_bandwidth: 5_000,
             remb_policy: RembPolicy::default(),
+            remb_floor: 1_000,
             feedback: true,
         }
     }

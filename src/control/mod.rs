@@ -46,7 +46,7 @@ pub use settings::{BrokerStatus, Settings};
 
 // What the edges show of the media io below, which they must not import themselves.
 pub use crate::egress::{
-    Candidate, CloseReason, Drops, IceRestart, RestartError, TcpCounters, ViewerAnswer, ViewerStats,
+    Candidate, CloseReason, Drops, IceRestart, RestartError, TcpCounters, ThinReason, ViewerAnswer, ViewerStats,
 };
 pub use crate::ingest::{DropReason, FeedbackHealth, FeedbackWarning, IngestStats, RefusedSource, TrackStats};
 pub use crate::media::doctor::{CodecReport, sound_advice};

@@ -21,9 +21,6 @@ pub struct Settings {
     pub start_on_demand: bool,
     /// Lowest and highest REMB value towards cameras, in kbit/s.
     pub bandwidth_kbit: (u32, u32),
-    /// Whether a viewer on a bad path lowers the REMB within that range for all; otherwise only the camera's own
-    /// path does.
-    pub viewers_lower_remb: bool,
     /// Which address cameras send to.
     pub address: AddressRule,
 }

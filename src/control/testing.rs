@@ -258,7 +258,6 @@ pub(crate) fn settings() -> Settings {
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
-        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "192.168.1.10".parse().unwrap(),
             external_ip: "203.0.113.7".parse().unwrap(),

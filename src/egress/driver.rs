@@ -139,12 +139,12 @@ impl Driver {
         }
     }
 
-    /// Hands a command to a shard, or keeps it until there is room. NACKs and PLIs are dropped then.
+    /// Hands a command to a shard, or keeps it until there is room. Feedback, which is repeated, is dropped then.
     fn command(&mut self, index: usize, command: Command) {
         let queue = &mut self.unsent[index];
         let refused = if queue.is_empty() { self.shards[index].command(command) } else { Err(command) };
         if let Err(command) = refused
-            && !matches!(command, Command::Retransmit(..) | Command::Restart(_))
+            && !matches!(command, Command::Retransmit(..) | Command::Restart(_) | Command::Heard(..))
         {
             queue.push_back(command);
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::rate::RateMeter;
 use super::tap::Tap;
-use super::viewer::{NewViewer, Path, RunSink, ViewerOut};
+use super::viewer::{Heard, Memory, NewViewer, PROBE_TURN, Path, RunSink, ViewerOut};
 use crate::base::{StreamId, ViewerId};
 use crate::media::cache::{GopCache, PacketRing};
 use crate::media::{ClockPoint, Frame, MediaKind, SeqNo, Ssrc};
@@ -27,10 +28,16 @@ const REPLAY_PAUSE: Duration = Duration::from_millis(4);
 #[derive(Default)]
 pub struct Fanout {
     streams: HashMap<StreamId, StreamOut>,
-    watching: HashMap<ViewerId, StreamId>,
+    /// Where each viewer is: its stream, and its place in the stream's list.
+    watching: HashMap<ViewerId, (StreamId, usize)>,
     /// Viewers with a backlog, in turn. One that has left is passed over.
     replaying: VecDeque<ViewerId>,
     next_replay: Option<Instant>,
+    /// Viewers whose path is being probed, or that get a keyframe slowly.
+    turning: Vec<ViewerId>,
+    next_turn: Option<Instant>,
+    /// Streams of which a keyframe is wanted.
+    wanted: Vec<StreamId>,
     /// Scratch for the run being built.
     run: Vec<u8>,
 }
@@ -39,15 +46,13 @@ struct StreamOut {
     gop: GopCache,
     rings: [PacketRing; 2],
     clocks: [Option<ClockPoint>; 2],
+    rate: RateMeter,
     viewers: Vec<ViewerOut>,
     taps: Vec<Tap>,
 }
 
-/// What a viewer's output is made from.
-struct Memory<'a> {
-    gop: &'a GopCache,
-    rings: &'a [PacketRing; 2],
-}
+/// What a packet is longer than its payload by, headers of IP and UDP included.
+const PACKET_OVERHEAD: usize = 12 + 16 + 28;
 
 impl Fanout {
     /// Nothing to do yet.
@@ -58,9 +63,14 @@ impl Fanout {
     /// Expects frames of a stream.
     pub fn open_stream(&mut self, stream: StreamId) {
         let rings = RING_PACKETS.map(PacketRing::new);
-        let out =
-            StreamOut { gop: GopCache::default(), rings, clocks: [None; 2], viewers: Vec::new(), taps: Vec::new() };
-        self.streams.entry(stream).or_insert(out);
+        self.streams.entry(stream).or_insert(StreamOut {
+            gop: GopCache::default(),
+            rings,
+            clocks: [None; 2],
+            rate: RateMeter::new(),
+            viewers: Vec::new(),
+            taps: Vec::new(),
+        });
     }
 
     /// Forgets a stream and its viewers.
@@ -83,7 +93,7 @@ impl Fanout {
     pub fn add_viewer(&mut self, new: NewViewer, now: Instant, sink: &mut impl RunSink) {
         let Some(stream) = self.streams.get_mut(&new.stream) else { return };
         let id = new.viewer;
-        self.watching.insert(id, new.stream);
+        self.watching.insert(id, (new.stream, stream.viewers.len()));
         let mut viewer = ViewerOut::new(new, now);
         let replays = viewer.start(&stream.gop, now);
         stream.viewers.push(viewer);
@@ -95,10 +105,12 @@ impl Fanout {
 
     /// Forgets a viewer.
     pub fn remove_viewer(&mut self, viewer: ViewerId) {
-        let Some(stream) = self.watching.remove(&viewer).and_then(|stream| self.streams.get_mut(&stream)) else {
-            return;
-        };
-        stream.viewers.retain(|out| out.viewer != viewer);
+        let Some((stream, place)) = self.watching.remove(&viewer) else { return };
+        let Some(stream) = self.streams.get_mut(&stream) else { return };
+        stream.viewers.swap_remove(place);
+        if let Some(moved) = stream.viewers.get(place).and_then(|moved| self.watching.get_mut(&moved.viewer)) {
+            moved.1 = place;
+        }
     }
 
     /// Sends to another address from now on.
@@ -111,7 +123,11 @@ impl Fanout {
     /// The viewer lost its picture: shows it the group of pictures again, at most once a second and within
     /// reason.
     pub fn restart_viewer(&mut self, viewer: ViewerId, now: Instant, sink: &mut impl RunSink) {
-        if self.find(viewer).is_some_and(|(out, stream, _)| out.start(stream.gop, now)) {
+        let starts = self.find(viewer).is_some_and(|(out, stream, _)| {
+            out.on_lost_picture(now);
+            out.start(stream.gop, now)
+        });
+        if starts {
             self.replaying.push_back(viewer);
             self.replay(now, sink);
         }
@@ -132,7 +148,7 @@ impl Fanout {
             // No viewer takes a whole turn while others wait.
             let mut share = budget.min(REPLAY_PACKETS / 2);
             let before = share;
-            match out.send_backlog(&mut share, run, sink) {
+            match out.send_backlog(&mut share, now, run, sink) {
                 Ok(true) => self.replaying.push_back(viewer),
                 Ok(false) => {}
                 // Its connection is full: the others go on.
@@ -160,8 +176,54 @@ impl Fanout {
     /// The viewer misses packets of the source `ssrc`.
     pub fn retransmit(&mut self, viewer: ViewerId, ssrc: Ssrc, lost: &[SeqNo], now: Instant, sink: &mut impl RunSink) {
         if let Some((out, stream, run)) = self.find(viewer) {
-            out.retransmit(ssrc, lost, stream.rings, now, run, sink);
+            out.retransmit(ssrc, lost, stream, now, run, sink);
         }
+    }
+
+    /// The viewer said something about its path.
+    pub fn heard(&mut self, viewer: ViewerId, heard: &Heard, now: Instant) {
+        if let Some((out, Memory { rate, .. }, _)) = self.find(viewer) {
+            out.on_heard(heard, rate, now);
+            self.poll_thinning(viewer, now);
+        }
+    }
+
+    fn poll_thinning(&mut self, viewer: ViewerId, now: Instant) {
+        let Some((out, Memory { rate, rings, .. }, _)) = self.find(viewer) else { return };
+        let (probes, wants_keyframe) = out.poll_thinning(rate, rings, now);
+        if probes {
+            if !self.turning.contains(&viewer) {
+                self.turning.push(viewer);
+            }
+            self.next_turn.get_or_insert(now);
+        }
+        if wants_keyframe
+            && let Some((stream, _)) = self.watching.get(&viewer)
+            && !self.wanted.contains(stream)
+        {
+            self.wanted.push(*stream);
+        }
+    }
+
+    /// Goes on with probes and with keyframes on narrow paths, if their time has come.
+    pub fn take_turns(&mut self, now: Instant, sink: &mut impl RunSink) {
+        if self.next_turn.is_none_or(|next| now < next) {
+            return;
+        }
+        let mut turning = std::mem::take(&mut self.turning);
+        turning.retain(|viewer| self.find(*viewer).is_some_and(|(out, _, run)| out.take_turn(now, run, sink)));
+        self.turning = turning;
+        self.next_turn = (!self.turning.is_empty()).then(|| now + PROBE_TURN);
+    }
+
+    /// The streams of which a keyframe is wanted since the last call.
+    pub fn take_wanted(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// When [`Self::take_turns`] or [`Self::replay`] has something to do.
+    pub fn next_turn(&self) -> Option<Instant> {
+        self.next_replay().into_iter().chain(self.next_turn).min()
     }
 
     /// A frame for everyone who watches the stream.
@@ -171,29 +233,34 @@ impl Fanout {
         stream.clocks[frame.kind().index()] = Some(frame.clock);
         if frame.kind() == MediaKind::Video {
             stream.gop.push(frame);
+            let bytes = frame.packets.iter().map(|packet| packet.payload.len() + PACKET_OVERHEAD).sum();
+            stream.rate.add(bytes, now);
         }
         stream.taps.retain(|tap| tap.on_frame(frame));
         for viewer in &mut stream.viewers {
-            viewer.on_frame(frame, now, &mut self.run, sink);
+            if viewer.on_frame(frame, now, &mut self.run, sink) && !self.turning.contains(&viewer.viewer) {
+                self.turning.push(viewer.viewer);
+                self.next_turn.get_or_insert(now);
+            }
         }
     }
 
     /// Sender reports that are due, and viewers that were closed meanwhile. To be called a few times a
     /// second; `wall` is the system time at `now`.
     pub fn tick(&mut self, now: Instant, wall: SystemTime, sink: &mut impl RunSink) {
+        let gone: Vec<ViewerId> =
+            self.viewers().filter(|out| out.counters.closed.load(Ordering::Relaxed)).map(|out| out.viewer).collect();
+        gone.into_iter().for_each(|viewer| self.remove_viewer(viewer));
+        let mut due = Vec::new();
         for stream in self.streams.values_mut() {
-            let watching = &mut self.watching;
-            stream.viewers.retain(|out| {
-                let stays = !out.counters.closed.load(Ordering::Relaxed);
-                if !stays {
-                    watching.remove(&out.viewer);
-                }
-                stays
-            });
             for viewer in &mut stream.viewers {
                 viewer.report(&stream.clocks, now, wall, sink);
+                if viewer.has_pending_thinning() {
+                    due.push(viewer.viewer);
+                }
             }
         }
+        due.into_iter().for_each(|viewer| self.poll_thinning(viewer, now));
     }
 
     /// Whether anybody watches.
@@ -201,10 +268,15 @@ impl Fanout {
         !self.watching.is_empty()
     }
 
+    fn viewers(&self) -> impl Iterator<Item = &ViewerOut> {
+        self.streams.values().flat_map(|stream| &stream.viewers)
+    }
+
     fn find(&mut self, viewer: ViewerId) -> Option<(&mut ViewerOut, Memory<'_>, &mut Vec<u8>)> {
-        let StreamOut { gop, rings, viewers, .. } = self.streams.get_mut(self.watching.get(&viewer)?)?;
-        let out = viewers.iter_mut().find(|out| out.viewer == viewer)?;
-        Some((out, Memory { gop, rings }, &mut self.run))
+        let (stream, place) = self.watching.get(&viewer)?;
+        let StreamOut { gop, rings, rate, viewers, .. } = self.streams.get_mut(stream)?;
+        let out = viewers.get_mut(*place)?;
+        Some((out, Memory { gop, rings, rate: rate.bits_per_second() }, &mut self.run))
     }
 }
 
@@ -212,5 +284,7 @@ impl Fanout {
 mod codec_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weak_tests;
 #[cfg(test)]
 mod wrap_tests;

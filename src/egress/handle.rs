@@ -1,22 +1,25 @@
 //! What control can ask of the egress, and what the egress tells it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use super::driver::{Driver, Shared};
+use super::limits::RembPolicy;
 use super::port::{Drops, ViewerPort};
 use super::sessions::Sessions;
 use super::shard::{self, Command, ShardInbox, ShardSink, SocketSink};
+use super::stats::ViewerStats;
 use super::tap::{self, FrameTap};
 use super::tcp;
 use super::tcp_connections::Connections;
 use crate::base::udp::RunSender;
 use crate::base::{Shutdown, StreamId, ViewerId};
 use crate::media::{Codec, FrameSink};
+use crate::telemetry::metrics::Page;
 use crate::webrtc::{Identity, LocalCandidate, ParsedOffer, SessionConfig};
 
 /// Datagrams of all TCP connections that wait for the driver; their connections wait when it is full.
@@ -147,37 +150,6 @@ pub enum EgressEvent {
     },
 }
 
-/// What the egress knows of a viewer.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ViewerStats {
-    /// ICE and DTLS are up.
-    pub connected: bool,
-    /// The browser's address.
-    pub remote: Option<SocketAddr>,
-    /// It is reached by TCP (RFC 6544).
-    pub over_tcp: bool,
-    /// RTP packets sent.
-    pub packets: u64,
-    /// Bytes sent, SRTP included.
-    pub bytes: u64,
-    /// Retransmissions sent.
-    pub retransmissions: u64,
-    /// NACKed packets asked for.
-    pub nacks: u64,
-    /// PLIs and FIRs received.
-    pub plis: u64,
-    /// Fraction of video packets lost by the last receiver report, 0–1.
-    pub fraction_lost: f64,
-    /// Round-trip time by the last receiver report, in milliseconds.
-    pub rtt_ms: Option<f64>,
-    /// Its last REMB in bit/s: bounded by what it receives, so a hint only.
-    pub remb: Option<u64>,
-    /// The sound that it takes, the preferred one first; empty without sound.
-    pub audio_codecs: Vec<Codec>,
-    /// Sound packets that it did not get because its offer has no such codec.
-    pub audio_unplayable: u64,
-}
-
 /// Settings of the egress.
 #[derive(Debug, Clone)]
 pub struct EgressSettings {
@@ -186,6 +158,8 @@ pub struct EgressSettings {
     pub advertise: Vec<IpAddr>,
     /// A viewer that is not connected after this is forgotten.
     pub connect_timeout: Duration,
+    /// Whose bandwidth limits what cameras are asked for.
+    pub remb_policy: RembPolicy,
     /// Threads that send; one per core.
     pub shards: usize,
 }
@@ -222,13 +196,16 @@ impl EgressHandle {
         let connections = Arc::new(Connections::default());
         let count = settings.shards.max(1);
         let (shards, threads): (Vec<_>, Vec<_>) = (0..count)
-            .map(|index| shard::spawn(index, SocketSink::new(&port.udp, senders.clone(), connections.clone())?))
+            .map(|index| {
+                shard::spawn(index, SocketSink::new(&port.udp, senders.clone(), connections.clone())?, events.clone())
+            })
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
         let shards: Arc<[ShardInbox]> = shards.into();
         let config = SessionConfig { identity, candidates };
-        let shared = Arc::new(Shared::new(Sessions::new(config, settings.connect_timeout, count)));
+        let sessions = Sessions::new(config, settings.connect_timeout, settings.remb_policy, count);
+        let shared = Arc::new(Shared::new(sessions));
         let (incoming, incoming_rx) = mpsc::channel(TCP_QUEUE);
         let driver = Driver::new(port.udp, (connections.clone(), incoming_rx), shared.clone(), shards.clone(), events)?;
         for listener in port.tcp {
@@ -312,7 +289,11 @@ impl EgressHandle {
 
     /// Current figures, or `None` for a viewer that is not there.
     pub fn viewer_stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
-        self.shared.lock().stats(viewer)
+        self.shared.lock().stats(viewer, Instant::now(), SystemTime::now())
+    }
+
+    pub(super) fn collect_sessions(&self, page: &mut Page) {
+        self.shared.lock().collect(page, Instant::now(), SystemTime::now());
     }
 
     /// Frames that a shard had to drop because it was too slow.

@@ -8,19 +8,31 @@ mod driver;
 pub mod fanout;
 mod handle;
 mod limits;
+mod loss;
+mod marks;
 mod port;
+mod rate;
+mod resend;
+mod run;
 mod sessions;
 mod shard;
+mod stats;
 mod tap;
 mod tcp;
 mod tcp_connections;
 pub mod tcp_frames;
+mod thinning;
+mod totals;
 pub mod viewer;
+mod wishes;
 
 pub use handle::{
     AddViewer, Candidate, CloseReason, EgressEvent, EgressHandle, EgressSettings, IceRestart, RestartError,
-    ViewerAnswer, ViewerError, ViewerStats,
+    ViewerAnswer, ViewerError,
 };
+pub use limits::RembPolicy;
 pub use port::{Drops, PortOptions, ViewerPort};
+pub use stats::ViewerStats;
 pub use tap::FrameTap;
 pub use tcp_connections::TcpCounters;
+pub use thinning::ThinReason;

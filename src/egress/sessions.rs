@@ -4,28 +4,28 @@
 //! is known only after its integrity check (design §2).
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::handle::{
-    AddViewer, Candidate, CloseReason, EgressEvent, IceRestart, RestartError, ViewerAnswer, ViewerError, ViewerStats,
+    AddViewer, Candidate, CloseReason, EgressEvent, IceRestart, RestartError, ViewerAnswer, ViewerError,
 };
-use super::limits::ViewerLimits;
+use super::limits::{RembPolicy, Said, ViewerLimits};
+use super::loss::LossMeter;
 use super::shard::Command;
-use super::viewer::{NewViewer, Path, ViewerCounters};
+use super::stats::{ViewerCounters, ViewerStats};
+use super::totals::{self, Totals};
+use super::viewer::{Heard, NewViewer, Path};
+use super::wishes::Wishes;
 use crate::base::{StreamId, Timers, ViewerId};
-use crate::media::{Codec, Ssrc};
+use crate::media::{Codec, SeqNo, Ssrc};
+use crate::telemetry::metrics::Page;
 use crate::webrtc::{
     Answer, CloseCause, Feedback, LocalCandidate, Output, ParsedOffer, Remote, ReofferError, RunningCodecs, Session,
     SessionConfig, SessionCounters, request_ufrag,
 };
-
-/// Middle 32 bits of NTP time count 1/65,536 s.
-const NTP_SHORT: f64 = 65_536.0;
-/// A round trip longer than this is a wrapped or made-up figure.
-const MAX_RTT_SECONDS: f64 = 60.0;
 
 /// Packets that one viewer may miss at once; more is a loss that only a keyframe cures.
 const MAX_NACKED: usize = 1_024;
@@ -65,11 +65,17 @@ struct Entry {
     counters: Arc<ViewerCounters>,
     sources: HashSet<Remote>,
     path: Option<Path>,
+    offered: Instant,
     connect_by: Option<Instant>,
+    wishes: Wishes,
     stats: ViewerStats,
+    loss: LossMeter,
+    /// The time to its first picture stands in the totals.
+    first_picture_told: bool,
 }
 
 pub(super) struct Sessions {
+    totals: Totals,
     config: SessionConfig,
     connect_timeout: Duration,
     /// Viewers per shard: the next one goes where there are fewest.
@@ -88,8 +94,14 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(config: SessionConfig, connect_timeout: Duration, shards: usize) -> Self {
+    pub(super) fn new(
+        config: SessionConfig,
+        connect_timeout: Duration,
+        remb_policy: RembPolicy,
+        shards: usize,
+    ) -> Self {
         Self {
+            totals: Totals::default(),
             config,
             connect_timeout,
             load: vec![0; shards.max(1)],
@@ -98,7 +110,7 @@ impl Sessions {
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
             timers: Timers::default(),
-            limits: ViewerLimits::default(),
+            limits: ViewerLimits::new(remb_policy),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             strangers: 0,
@@ -151,8 +163,12 @@ impl Sessions {
             counters: Arc::default(),
             sources: HashSet::new(),
             path: None,
+            offered: now,
             connect_by: Some(now + self.connect_timeout),
+            wishes: Wishes::new(now),
             stats: ViewerStats::default(),
+            loss: LossMeter::default(),
+            first_picture_told: false,
         };
         self.entries.insert(add.viewer, entry);
         self.rearm(add.viewer);
@@ -214,6 +230,10 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, viewer: ViewerId, reason: CloseReason, now: Instant) {
+        self.tell_first_picture(viewer);
+        if let Some(stats) = self.stats(viewer, now, SystemTime::UNIX_EPOCH) {
+            self.totals.gone.add(&stats);
+        }
         let Some(mut entry) = self.entries.remove(&viewer) else { return };
         entry.session.close(now);
         while let Some(output) = entry.session.poll_output() {
@@ -233,26 +253,49 @@ impl Sessions {
             self.by_source.remove(source);
         }
         self.timers.set(viewer, None);
-        if let Some((stream, bits_per_second)) = self.limits.remove(viewer, now) {
+        let stream = entry.stream;
+        if let Some(bits_per_second) = self.limits.remove(stream, viewer, now) {
             self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
         }
         self.events.push_back(EgressEvent::Closed { viewer, reason });
     }
 
-    pub(super) fn stats(&self, viewer: ViewerId) -> Option<ViewerStats> {
+    /// Figures of a viewer; `wall` is the system time at `now`.
+    /// What was done since the start, for metrics.
+    pub(super) fn collect(&self, page: &mut Page, now: Instant, wall: SystemTime) {
+        let stats = self.entries.keys().filter_map(|viewer| self.stats(*viewer, now, wall));
+        totals::collect(page, &self.totals, stats);
+    }
+
+    /// The shard has noted it meanwhile; looked at now and then, and at the end.
+    fn tell_first_picture(&mut self, viewer: ViewerId) {
+        let Some(entry) = self.entries.get_mut(&viewer).filter(|entry| !entry.first_picture_told) else { return };
+        if let Some(time) = entry.counters.first_keyframe() {
+            entry.first_picture_told = true;
+            self.totals.first_picture(time);
+        }
+    }
+
+    pub(super) fn stats(&self, viewer: ViewerId, now: Instant, wall: SystemTime) -> Option<ViewerStats> {
         let entry = self.entries.get(&viewer)?;
+        let path = entry.path;
         let audio = entry.session.tracks().audio.iter().flat_map(|track| &track.formats);
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Some(ViewerStats {
-            remote: entry.path.map(|path| path.remote.address),
-            over_tcp: entry.path.is_some_and(|path| path.remote.connection.is_some()),
-            packets: count(&entry.counters.packets),
-            bytes: count(&entry.counters.bytes),
-            retransmissions: count(&entry.counters.retransmissions),
+        let over_tcp = path.is_some_and(|path| path.remote.connection.is_some());
+        let stats = ViewerStats {
+            remote: path.map(|path| path.remote.address),
+            local: path.and_then(|path| self.local_address(path)),
+            protocol: path.map(|_| if over_tcp { "tcp" } else { "udp" }),
             audio_codecs: audio.map(|format| format.codec).collect(),
-            audio_unplayable: count(&entry.counters.audio_unplayable),
             ..entry.stats.clone()
-        })
+        };
+        Some(stats.with(&entry.counters, now, wall))
+    }
+
+    /// The address of ours on a path: what the datagrams were sent to where the system tells, else the first
+    /// one that is advertised.
+    fn local_address(&self, path: Path) -> Option<SocketAddr> {
+        let first = self.config.candidates.first()?;
+        Some(SocketAddr::new(path.local.unwrap_or(first.ip), first.port))
     }
 
     /// One datagram on the viewer port; `ntp_short` are the middle 32 bits of the NTP time at `now`.
@@ -340,9 +383,10 @@ impl Sessions {
                         self.actions.push_back(Action::Shard(entry.shard, Command::SetPath(viewer, path)));
                     }
                 }
-                Some(Output::Connected { sealer, .. }) => {
+                Some(Output::Connected { sealer, profile }) => {
                     let Some(path) = entry.path else { continue };
                     entry.stats.connected = true;
+                    entry.stats.srtp_profile = Some(profile.name());
                     entry.connect_by = None;
                     let new = NewViewer {
                         viewer,
@@ -351,8 +395,10 @@ impl Sessions {
                         sealer,
                         path,
                         counters: entry.counters.clone(),
+                        offered: entry.offered,
                     };
                     self.actions.push_back(Action::Shard(entry.shard, Command::Add(Box::new(new))));
+                    self.limits.add(entry.stream, viewer);
                     self.events.push_back(EgressEvent::Connected { viewer });
                 }
                 Some(Output::Feedback(feedback)) => self.on_feedback(viewer, feedback, ntp_short, now),
@@ -366,47 +412,68 @@ impl Sessions {
     }
 
     fn on_feedback(&mut self, viewer: ViewerId, feedback: Feedback, ntp_short: u32, now: Instant) {
+        self.tell_first_picture(viewer);
         let Some(entry) = self.entries.get_mut(&viewer) else { return };
         let video = entry.session.tracks().video.as_ref().map(|track| track.ssrc);
-        let stream = entry.stream;
-        let mut limit = None;
-        match feedback {
-            Feedback::Pli { ssrc } | Feedback::Fir { ssrc } if Some(ssrc) == video => {
-                entry.stats.plis += 1;
-                self.events.push_back(EgressEvent::KeyframeWanted { stream: entry.stream });
-                self.actions.push_back(Action::Shard(entry.shard, Command::Restart(viewer)));
+        let is_video = feedback.source().is_none_or(|ssrc| Some(ssrc) == video);
+        let heard = match feedback {
+            Feedback::Pli { .. } | Feedback::Fir { .. } if is_video => {
+                let is_pli = matches!(feedback, Feedback::Pli { .. });
+                *(if is_pli { &mut entry.stats.plis } else { &mut entry.stats.firs }) += 1;
+                return self.on_lost_picture(viewer, now);
             }
             Feedback::Nack { ssrc, seqs } => {
                 entry.stats.nacks += seqs.len() as u64;
-                // One command for the many NACKs that one datagram can hold.
-                match self.actions.back_mut() {
-                    Some(Action::Shard(_, Command::Retransmit(to, of, lost))) if (*to, *of) == (viewer, ssrc) => {
-                        let room = MAX_NACKED.saturating_sub(lost.len());
-                        lost.extend(seqs.into_iter().take(room));
-                    }
-                    _ => self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs))),
-                }
+                return self.on_nack(viewer, ssrc, seqs);
             }
-            Feedback::Report(report) if Some(Ssrc(report.ssrc)) == video => {
-                entry.stats.fraction_lost = f64::from(report.fraction_lost) / 256.0;
-                limit = self.limits.on_loss(stream, viewer, entry.stats.fraction_lost, now);
-                if report.last_sr != 0 {
-                    // RFC 3550 §6.4.1: A - LSR - DLSR.
-                    let round_trip = ntp_short.wrapping_sub(report.last_sr).wrapping_sub(report.delay_since_last_sr);
-                    let seconds = f64::from(round_trip) / NTP_SHORT;
-                    if seconds < MAX_RTT_SECONDS {
-                        entry.stats.rtt_ms = Some(seconds * 1_000.0);
-                    }
-                }
-            }
+            Feedback::Report(report) if is_video => Heard::Report {
+                loss: entry.stats.on_report(&report, &mut entry.loss, now),
+                round_trip: entry.stats.on_round_trip(&report, ntp_short),
+            },
             Feedback::Remb { bitrate } => {
                 entry.stats.remb = Some(bitrate);
-                limit = self.limits.on_remb(stream, viewer, bitrate, now);
+                Heard::Remb(bitrate)
             }
-            _ => {}
+            Feedback::Arrivals(arrivals) => Heard::Arrivals(arrivals),
+            _ => return,
+        };
+        let (remb, loss) = match &heard {
+            Heard::Remb(remb) => (Some(*remb), None),
+            Heard::Report { loss, .. } => (None, loss.map(|loss| loss.fraction)),
+            Heard::Arrivals(_) => (None, None),
+        };
+        let stream = entry.stream;
+        if remb.is_some() || loss.is_some() {
+            let thinned = entry.counters.thinned.load(Ordering::Relaxed);
+            let said = Said { remb, loss, thinned, carries: entry.counters.rare().carries };
+            if let Some(bits_per_second) = self.limits.on_said(stream, viewer, said, now) {
+                self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
+            }
         }
-        if let Some(bits_per_second) = limit {
-            self.events.push_back(EgressEvent::ViewerLimit { stream, bits_per_second });
+        self.actions.push_back(Action::Shard(entry.shard, Command::Heard(viewer, heard)));
+    }
+
+    fn on_lost_picture(&mut self, viewer: ViewerId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&viewer) else { return };
+        // A viewer whose path carries keyframes only is not to have everybody pay for more of them.
+        if !entry.counters.thinned.load(Ordering::Relaxed) && entry.wishes.allows(now) {
+            self.events.push_back(EgressEvent::KeyframeWanted { stream: entry.stream });
+        }
+        // One command for the many PLIs that one datagram can hold.
+        if !matches!(self.actions.back(), Some(Action::Shard(_, Command::Restart(last))) if *last == viewer) {
+            self.actions.push_back(Action::Shard(entry.shard, Command::Restart(viewer)));
+        }
+    }
+
+    fn on_nack(&mut self, viewer: ViewerId, ssrc: Ssrc, seqs: Vec<SeqNo>) {
+        let Some(entry) = self.entries.get(&viewer) else { return };
+        // One command for the many NACKs that one datagram can hold.
+        match self.actions.back_mut() {
+            Some(Action::Shard(_, Command::Retransmit(to, of, lost))) if (*to, *of) == (viewer, ssrc) => {
+                let room = MAX_NACKED.saturating_sub(lost.len());
+                lost.extend(seqs.into_iter().take(room));
+            }
+            _ => self.actions.push_back(Action::Shard(entry.shard, Command::Retransmit(viewer, ssrc, seqs))),
         }
     }
 

@@ -9,9 +9,12 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::fanout::Fanout;
+use super::handle::EgressEvent;
 use super::tap::Tap;
 use super::tcp_connections::Connections;
-use super::viewer::{NewViewer, Path, RunSink};
+use super::viewer::{Heard, NewViewer, Path, RunSink};
+use tokio::sync::mpsc;
+
 use crate::base::udp::RunSender;
 use crate::base::{StreamId, ViewerId};
 use crate::media::{Frame, FrameSink, SeqNo, Ssrc};
@@ -34,6 +37,7 @@ pub(super) enum Command {
     SetPath(ViewerId, Path),
     Restart(ViewerId),
     Retransmit(ViewerId, Ssrc, Vec<SeqNo>),
+    Heard(ViewerId, Heard),
     Stop,
 }
 
@@ -94,17 +98,26 @@ impl FrameSink for ShardSink {
 /// # Errors
 ///
 /// The system cannot start a thread.
-pub(super) fn spawn(index: usize, mut sink: SocketSink) -> io::Result<(ShardInbox, JoinHandle<()>)> {
+pub(super) fn spawn(
+    index: usize,
+    mut sink: SocketSink,
+    events: mpsc::Sender<EgressEvent>,
+) -> io::Result<(ShardInbox, JoinHandle<()>)> {
     let (frames, frames_in) = sync_channel(FRAME_QUEUE);
     let (commands, commands_in) = sync_channel(COMMAND_QUEUE);
     let handle = thread::Builder::new()
         .name(format!("egress-{index}"))
-        .spawn(move || run(&frames_in, &commands_in, &mut sink))?;
+        .spawn(move || run(&frames_in, &commands_in, &events, &mut sink))?;
     let inbox = ShardInbox { frames, commands, thread: handle.thread().clone(), dropped: Arc::default() };
     Ok((inbox, handle))
 }
 
-fn run(frames: &Receiver<(StreamId, Arc<Frame>)>, commands: &Receiver<Command>, sink: &mut SocketSink) {
+fn run(
+    frames: &Receiver<(StreamId, Arc<Frame>)>,
+    commands: &Receiver<Command>,
+    events: &mpsc::Sender<EgressEvent>,
+    sink: &mut SocketSink,
+) {
     let mut fanout = Fanout::new();
     let mut next_tick = Instant::now() + TICK;
     loop {
@@ -121,12 +134,17 @@ fn run(frames: &Receiver<(StreamId, Arc<Frame>)>, commands: &Receiver<Command>, 
         }
         let now = Instant::now();
         fanout.replay(now, sink);
+        fanout.take_turns(now, sink);
+        for stream in fanout.take_wanted() {
+            // A viewer that is ready asks again, should control have no room now.
+            let _ = events.try_send(EgressEvent::KeyframeWanted { stream });
+        }
         if now >= next_tick {
             fanout.tick(now, SystemTime::now(), sink);
             next_tick = now + TICK;
         }
         if idle {
-            let wake = fanout.next_replay().map_or(next_tick, |replay| replay.min(next_tick));
+            let wake = fanout.next_turn().map_or(next_tick, |turn| turn.min(next_tick));
             // A queue that filled since it was looked at has left an unpark token: this returns at once.
             if fanout.has_viewers() {
                 thread::park_timeout(wake.saturating_duration_since(now))
@@ -148,6 +166,7 @@ fn apply(fanout: &mut Fanout, command: Command, sink: &mut SocketSink) -> bool {
         Command::SetPath(viewer, path) => fanout.set_path(viewer, path),
         Command::Restart(viewer) => fanout.restart_viewer(viewer, Instant::now(), sink),
         Command::Retransmit(viewer, ssrc, lost) => fanout.retransmit(viewer, ssrc, &lost, Instant::now(), sink),
+        Command::Heard(viewer, heard) => fanout.heard(viewer, &heard, Instant::now()),
         Command::Stop => return false,
     }
     true

@@ -1,20 +1,33 @@
 //! One viewer in a shard: rewrites, seals and sends what its browser gets. The only writer with its keys.
 
+mod paced;
+mod weak;
+
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::paced::Paced;
+pub use self::weak::Heard;
+pub(super) use self::weak::PROBE_TURN;
+use self::weak::ProbeOut;
+use super::marks::Marks;
+use super::resend::Resends;
+use super::run::RunBuilder;
+pub use super::run::{Path, RunSink};
+use super::stats::FreezeWatch;
+pub use super::stats::ViewerCounters;
+use super::thinning::Thinning;
 use crate::base::time::ntp64;
 use crate::base::{StreamId, ViewerId};
 use crate::media::cache::{GopCache, PacketRing};
 use crate::media::rewrite::Rewrite;
 use crate::media::rtcp::{RtcpWriter, SenderInfo};
-use crate::media::rtp::{FIXED_HEADER_LEN, RtpHeader};
+use crate::media::rtp::{RtpHeader, two_byte_extension};
 use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
-use crate::webrtc::{NegotiatedTracks, Remote, Sealer, Track};
+use crate::webrtc::{NegotiatedTracks, Sealer, Track};
 
 /// Between sender reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,44 +41,8 @@ const MAX_SHOWINGS: u32 = 2;
 const MAX_BACKLOG: usize = 2 * 8_192;
 /// The same by TCP, where a connection that takes nothing could hold them for long.
 const MAX_TCP_BACKLOG: usize = 4_096;
-/// Retransmissions per second that one viewer may cause; beyond it loss is better cured by a keyframe.
-const RETRANSMISSIONS_PER_SECOND: u32 = 500;
-
-/// Sends datagrams of equal size, the last one possibly shorter, to one address.
-pub trait RunSink {
-    /// `contents` is cut into datagrams of `segment` bytes.
-    ///
-    /// # Errors
-    ///
-    /// The run (or the rest of it) was not sent and is lost.
-    fn send_run(&mut self, path: Path, contents: &[u8], segment: usize) -> io::Result<()>;
-}
-
-/// Where a viewer is, and the address of ours that it talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// The browser's address, or its connection.
-    pub remote: Remote,
-    /// Ours, so that a machine with several answers from the right one.
-    pub local: Option<IpAddr>,
-}
-
-/// What a shard and the sessions both know of a viewer.
-#[derive(Debug, Default)]
-pub struct ViewerCounters {
-    /// Set when the viewer is to be forgotten; the shard looks at it even if its queue is full.
-    pub closed: AtomicBool,
-    /// RTP packets sent, retransmissions included.
-    pub packets: AtomicU64,
-    /// Bytes sent, SRTP overhead included.
-    pub bytes: AtomicU64,
-    /// Retransmissions sent.
-    pub retransmissions: AtomicU64,
-    /// Runs that the socket refused.
-    pub refused_runs: AtomicU64,
-    /// Sound packets in a codec that the viewer does not take.
-    pub audio_unplayable: AtomicU64,
-}
+/// With the extension and the two bytes of RTX a marked packet of this size is still one of 1,280 bytes in IPv6.
+const MAX_MARKED_PAYLOAD: usize = 1_190;
 
 /// A viewer whose DTLS is done.
 pub struct NewViewer {
@@ -81,6 +58,16 @@ pub struct NewViewer {
     pub path: Path,
     /// Shared with the session.
     pub counters: Arc<ViewerCounters>,
+    /// When the offer was accepted.
+    pub offered: Instant,
+}
+
+/// What a viewer's output is made from.
+pub(super) struct Memory<'a> {
+    pub(super) gop: &'a GopCache,
+    pub(super) rings: &'a [PacketRing; 2],
+    /// The video's rate, in bit/s.
+    pub(super) rate: u64,
 }
 
 /// Outgoing state of one track.
@@ -128,12 +115,25 @@ pub(super) struct ViewerOut {
     awaits_keyframe: bool,
     /// The codec that it was said not to take.
     unplayable: Option<Codec>,
-    retransmissions_left: u32,
-    budget_since: Instant,
+    resends: Resends,
+    marks: Option<Marks>,
+    thinning: Thinning,
+    /// The access unit that a thinned viewer gets.
+    passing: Option<RtpTime>,
+    last_video: Option<RtpTime>,
+    /// What a thinned viewer got last, to probe with.
+    repeatable: Vec<Arc<Frame>>,
+    probe: Option<ProbeOut>,
+    /// Keyframes of a thinned viewer on their way out.
+    paced: Paced,
+    freezes: FreezeWatch,
+    offered: Instant,
+    has_sent: bool,
 }
 
 impl ViewerOut {
     pub(super) fn new(new: NewViewer, now: Instant) -> Self {
+        let marks = new.tracks.video.as_ref().and_then(|track| track.transport_cc).map(Marks::new);
         Self {
             viewer: new.viewer,
             counters: new.counters,
@@ -149,13 +149,30 @@ impl ViewerOut {
             backlog_packets: 0,
             awaits_keyframe: true,
             unplayable: None,
-            retransmissions_left: RETRANSMISSIONS_PER_SECOND,
-            budget_since: now,
+            resends: Resends::new(now),
+            thinning: Thinning::new(marks.is_some(), now),
+            marks,
+            passing: None,
+            last_video: None,
+            repeatable: Vec::new(),
+            probe: None,
+            paced: Paced::default(),
+            freezes: FreezeWatch::default(),
+            offered: new.offered,
+            has_sent: false,
         }
     }
 
     pub(super) fn set_path(&mut self, path: Path) {
+        if path.remote != self.path.remote {
+            self.thinning.on_new_path();
+        }
         self.path = path;
+    }
+
+    /// The viewer says that it has no picture to go on from.
+    pub(super) fn on_lost_picture(&mut self, now: Instant) {
+        self.freezes.on_lost(now);
     }
 
     /// Whether it has a connection of its own, whose refusals are nobody else's matter.
@@ -166,6 +183,10 @@ impl ViewerOut {
     /// Queues the group of pictures, if there is one that is worth it, so that the next live frame continues it.
     /// Returns whether there is something to send now; see [`Self::send_backlog`].
     pub(super) fn start(&mut self, gop: &GopCache, now: Instant) -> bool {
+        // More of what a narrow path did not carry would not help it.
+        if self.thinning.is_thinned() {
+            return false;
+        }
         let Some(video) = &mut self.video else { return false };
         let replay = gop.replay(now);
         let Some(first) = replay.clone().next().map(|frame| frame.packets[0].seq) else { return false };
@@ -199,6 +220,7 @@ impl ViewerOut {
     pub(super) fn send_backlog(
         &mut self,
         budget: &mut usize,
+        now: Instant,
         run: &mut Vec<u8>,
         sink: &mut impl RunSink,
     ) -> io::Result<bool> {
@@ -208,55 +230,74 @@ impl ViewerOut {
             *budget = budget.saturating_sub(frame.packets.len());
             // Numbers and contents are the same the second time, so nothing is sealed twice with one nonce and
             // different bytes (RFC 7714 §8.1).
-            self.send_frame(&frame, run, sink)?;
+            self.send_frame(&frame, &frame.packets, false, now, run, sink)?;
             self.backlog.pop_front();
             self.backlog_packets -= frame.packets.len();
         }
         Ok(!self.backlog.is_empty())
     }
 
-    /// A live frame of the stream.
-    pub(super) fn on_frame(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+    /// A live frame of the stream. Returns whether [`Self::take_turn`] is to be called now and then.
+    pub(super) fn on_frame(
+        &mut self,
+        frame: &Arc<Frame>,
+        now: Instant,
+        run: &mut Vec<u8>,
+        sink: &mut impl RunSink,
+    ) -> bool {
         match frame.kind() {
             MediaKind::Video => self.on_video(frame, now, run, sink),
             MediaKind::Audio => {
-                let Some(audio) = &mut self.audio else { return };
+                let Some(audio) = &mut self.audio else { return false };
                 if audio.negotiated.payload_type(frame.codec).is_none() {
                     if self.unplayable.replace(frame.codec) != Some(frame.codec) {
                         tracing::warn!(viewer = %self.viewer, codec = frame.codec.name(), "hears nothing: its offer does not have the camera's sound codec");
                     }
                     self.counters.audio_unplayable.fetch_add(frame.packets.len() as u64, Ordering::Relaxed);
-                    return;
+                    return false;
                 }
                 if !audio.rewrite.is_started() {
                     audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
                 }
                 // Sound that the socket refuses is lost; the browser conceals it.
-                let _ = self.send_frame(frame, run, sink);
+                let _ = self.send_frame(frame, &frame.packets, false, now, run, sink);
+                false
             }
         }
     }
 
-    fn on_video(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        let Some(video) = &mut self.video else { return };
-        if self.awaits_keyframe {
-            if !frame.starts_keyframe {
-                return;
-            }
-            video.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
-            self.awaits_keyframe = false;
-            self.last_start = Some(now);
+    fn on_video(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
+        if self.video.is_none() || (self.awaits_keyframe && !frame.starts_keyframe) {
+            return false;
+        }
+        let thinned = self.thinning.is_thinned();
+        if thinned && !self.passes(frame, now, run, sink) {
+            return false;
         }
         if frame.starts_keyframe {
+            if let Some(video) = self.video.as_mut().filter(|_| thinned || self.awaits_keyframe) {
+                video.rewrite.skip_to(frame.packets[0].seq, frame.time);
+            }
+            if self.awaits_keyframe {
+                self.awaits_keyframe = false;
+                self.last_start = Some(now);
+            }
             self.shown = Some((frame.packets[0].seq, 1));
         }
+        if self.thinning.is_thinned() {
+            let begins = self.paced.is_empty();
+            self.paced.push(frame.clone());
+            return begins;
+        }
         if self.backlog.is_empty() {
-            // The browser NACKs what it misses. But a connection's queue is full only when the network is too slow:
-            // more of the same would only come later, so the picture goes on with a keyframe.
-            let sent = self.send_frame(frame, run, sink);
-            let full = sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-            self.awaits_keyframe = full && self.over_tcp();
-            return;
+            // The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue
+            // is full only when the network is too slow: more of the same would only come later, so the picture
+            // goes on with a keyframe.
+            if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
+                self.thinning.on_refused(now);
+                self.awaits_keyframe = error.kind() == io::ErrorKind::WouldBlock && self.over_tcp();
+            }
+            return false;
         }
         self.backlog_packets += frame.packets.len();
         self.backlog.push_back(frame.clone());
@@ -265,19 +306,35 @@ impl ViewerOut {
             self.backlog_packets = 0;
             self.awaits_keyframe = true;
         }
+        false
     }
 
-    /// Counts what was sent; on an error some runs of the frame may have gone out.
-    fn send_frame(&mut self, frame: &Frame, run: &mut Vec<u8>, sink: &mut impl RunSink) -> io::Result<()> {
-        let track = match frame.kind() {
-            MediaKind::Video => &mut self.video,
-            MediaKind::Audio => &mut self.audio,
-        };
-        let Some(track) = track else { return Ok(()) };
+    /// Sends `sent`, packets of a frame, and counts what was sent; on an error some runs of them may have gone out.
+    /// `live`: they are sent once, so that the last packet of a picture may carry a number of its own.
+    fn send_frame(
+        &mut self,
+        frame: &Frame,
+        sent: &[FramePacket],
+        live: bool,
+        now: Instant,
+        run: &mut Vec<u8>,
+        sink: &mut impl RunSink,
+    ) -> io::Result<()> {
+        let is_video = frame.kind() == MediaKind::Video;
+        let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(()) };
         let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(()) };
+        let marks =
+            self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
+        let mut mark = None;
+        if let (Some(marks), Some(last)) = (marks, sent.last())
+            && last.marker
+            && last.payload.len() <= MAX_MARKED_PAYLOAD
+        {
+            mark = Some((last.seq, two_byte_extension(marks.extension, marks.next(now))));
+        }
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         let (mut packets, mut octets) = (0u32, 0u32);
-        for packet in &frame.packets {
+        for packet in sent {
             let Some((seq, time)) = track.rewrite.map(packet.seq, frame.time) else { continue };
             let header = RtpHeader {
                 payload_type,
@@ -286,14 +343,39 @@ impl ViewerOut {
                 timestamp: time.wire(),
                 ssrc: track.negotiated.ssrc,
             };
-            out.add(&mut self.sealer, header, seq, &[], &packet.payload);
+            let extension = mark.as_ref().filter(|(seq, _)| *seq == packet.seq).map_or(&[][..], |(_, bytes)| bytes);
+            out.add(&mut self.sealer, header, seq, extension, &[], &packet.payload);
             packets += 1;
             octets = octets.wrapping_add(packet.payload.len() as u32);
         }
         out.finish()?;
         track.packets = track.packets.wrapping_add(packets);
         track.octets = track.octets.wrapping_add(octets);
+        if packets > 0 {
+            self.after_frame(frame, now);
+        }
         Ok(())
+    }
+
+    /// Keeps the figures that tell how the picture begins and stops.
+    fn after_frame(&mut self, frame: &Frame, now: Instant) {
+        if !self.has_sent {
+            self.has_sent = true;
+            self.counters.rare().first_packet = Some(now.saturating_duration_since(self.offered));
+        }
+        if frame.kind() != MediaKind::Video || self.last_video == Some(frame.time) {
+            return;
+        }
+        if self.last_video.is_none() {
+            self.counters.rare().first_keyframe = Some(now.saturating_duration_since(self.offered));
+        }
+        self.last_video = Some(frame.time);
+        let regular = self.backlog.is_empty() && !self.thinning.is_thinned();
+        if let Some(freeze) = self.freezes.on_picture(frame.starts_keyframe, regular, now) {
+            let mut rare = self.counters.rare();
+            rare.freezes += 1;
+            rare.frozen += freeze;
+        }
     }
 
     /// Resends what the browser misses, on the RTX stream where it has one (RFC 4588), else byte-identical.
@@ -301,27 +383,27 @@ impl ViewerOut {
         &mut self,
         ssrc: Ssrc,
         lost: &[SeqNo],
-        rings: &[PacketRing; 2],
+        memory: Memory<'_>,
         now: Instant,
         run: &mut Vec<u8>,
         sink: &mut impl RunSink,
     ) {
-        if now >= self.budget_since + Duration::from_secs(1) {
-            (self.budget_since, self.retransmissions_left) = (now, RETRANSMISSIONS_PER_SECOND);
-        }
+        self.resends.refill(memory.rate, now);
         let tracks = [&mut self.video, &mut self.audio];
         let Some(track) = tracks.into_iter().flatten().find(|track| track.negotiated.ssrc == ssrc) else { return };
         let Some((highest, _)) = track.rewrite.highest() else { return };
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         for wire in lost {
             let sent = highest.extend(*wire);
-            let original = track.rewrite.original(sent).and_then(|seq| rings[track.kind.index()].get(seq));
+            let original = track.rewrite.original(sent).and_then(|seq| memory.rings[track.kind.index()].get(seq));
             let Some((FramePacket { marker, payload, .. }, frame)) = original else { continue };
             // As it was sent: the codec may be another by now.
             let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { continue };
             let Some(time) = track.rewrite.time_of(sent, frame.time) else { continue };
-            let Some(left) = self.retransmissions_left.checked_sub(1) else { break };
-            self.retransmissions_left = left;
+            if !self.resends.allows(sent, payload.len(), now) {
+                self.counters.withheld.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let ssrc = track.negotiated.ssrc;
             let mut header =
                 RtpHeader { payload_type, marker: *marker, seq: sent.wire(), timestamp: time.wire(), ssrc };
@@ -331,10 +413,10 @@ impl ViewerOut {
                     header.ssrc = rtx.ssrc;
                     header.seq = track.rtx_seq.wire();
                     // The original sequence number leads the payload (RFC 4588 §4).
-                    out.add(&mut self.sealer, header, track.rtx_seq, &wire.0.to_be_bytes(), payload);
+                    out.add(&mut self.sealer, header, track.rtx_seq, &[], &wire.0.to_be_bytes(), payload);
                     track.rtx_seq.0 += 1;
                 }
-                None => out.add(&mut self.sealer, header, sent, &[], payload),
+                None => out.add(&mut self.sealer, header, sent, &[], &[], payload),
             }
             self.counters.retransmissions.fetch_add(1, Ordering::Relaxed);
         }
@@ -372,72 +454,5 @@ impl ViewerOut {
                 let _ = sink.send_run(self.path, &sealed, sealed.len());
             }
         }
-    }
-}
-
-/// Collects sealed packets of equal size; a shorter one may end a run (how GSO cuts it again).
-struct RunBuilder<'a, S> {
-    run: &'a mut Vec<u8>,
-    segment: usize,
-    path: Path,
-    counters: &'a ViewerCounters,
-    sink: &'a mut S,
-    refused: Option<io::Error>,
-}
-
-/// GSO's own limit is 64; a keyframe's viewers take turns after this many (design §3).
-const MAX_RUN_PACKETS: usize = 32;
-
-impl<'a, S: RunSink> RunBuilder<'a, S> {
-    fn new(run: &'a mut Vec<u8>, path: Path, counters: &'a ViewerCounters, sink: &'a mut S) -> Self {
-        Self { run, segment: 0, path, counters, sink, refused: None }
-    }
-
-    /// Sends the rest.
-    ///
-    /// # Errors
-    ///
-    /// A run was refused, this one or an earlier one.
-    fn finish(mut self) -> io::Result<()> {
-        self.flush();
-        self.refused.map_or(Ok(()), Err)
-    }
-
-    fn add(&mut self, sealer: &mut Sealer, header: RtpHeader, seq: ExtSeq, prefix: &[u8], payload: &[u8]) {
-        let size = FIXED_HEADER_LEN + prefix.len() + payload.len() + sealer.overhead();
-        let ended = !self.run.len().is_multiple_of(self.segment.max(1));
-        let full = self.run.len() + size > (MAX_RUN_PACKETS * self.segment).min(crate::base::udp::MAX_RUN_BYTES);
-        if !self.run.is_empty() && (ended || full || size > self.segment) {
-            self.flush();
-        }
-        if self.run.is_empty() {
-            self.segment = size;
-        }
-        let start = self.run.len();
-        self.run.extend_from_slice(&header.to_bytes());
-        self.run.extend_from_slice(prefix);
-        self.run.extend_from_slice(payload);
-        self.run.resize(start + size, 0);
-        if sealer.seal_rtp(&mut self.run[start..], FIXED_HEADER_LEN, seq).is_err() {
-            self.run.truncate(start);
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.run.is_empty() {
-            return;
-        }
-        let packets = self.run.len().div_ceil(self.segment.max(1)) as u64;
-        match self.sink.send_run(self.path, self.run, self.segment) {
-            Ok(()) => {
-                self.counters.packets.fetch_add(packets, Ordering::Relaxed);
-                self.counters.bytes.fetch_add(self.run.len() as u64, Ordering::Relaxed);
-            }
-            Err(error) => {
-                self.counters.refused_runs.fetch_add(1, Ordering::Relaxed);
-                self.refused = Some(error);
-            }
-        }
-        self.run.clear();
     }
 }

@@ -25,6 +25,7 @@ pub mod rtp;
 pub mod sps;
 #[cfg(test)]
 mod sync_tests;
+pub mod transport_cc;
 
 pub use frame::{ClockPoint, Codec, Frame, FramePacket, FrameSink, MediaKind};
 pub use id::{ExtSeq, RtpTime, SeqNo, Ssrc};

@@ -59,10 +59,30 @@ impl Rewrite {
             replayed,
             live,
         };
+        self.push(segment);
+    }
+
+    fn push(&mut self, segment: Segment) {
         self.segments.push_back(segment);
         if self.segments.len() > MAX_SEGMENTS {
             self.segments.pop_front();
         }
+    }
+
+    /// Goes on with the packet `from` of the stream; what is between it and the highest one sent is left out.
+    /// Numbers have no hole, timestamps keep their distances. `time` is that of `from`.
+    pub fn skip_to(&mut self, from: ExtSeq, time: RtpTime) {
+        let (Some(segment), Some((highest, _))) = (self.segments.back(), self.highest) else {
+            return self.start(from, Vec::new(), time);
+        };
+        let segment = Segment {
+            from,
+            seq_shift: (highest.0 + 1) as i64 - from.0 as i64,
+            time_shift: segment.time_shift,
+            replayed: Vec::new(),
+            live: time,
+        };
+        self.push(segment);
     }
 
     /// The viewer's numbers for a packet of the stream. `None` before the start, and for packets that
@@ -179,6 +199,18 @@ mod tests {
         assert!(replay.windows(2).all(|w| w[1].0 == w[0].0 + 1 && w[1].1 == w[0].1 + REPLAY_STEP));
         let live = wire(r.map(ExtSeq(15), RtpTime(54_000)));
         assert_eq!((live.0 - replay[6].0, live.1 - replay[6].1), (1, 3_600));
+    }
+
+    #[test]
+    fn what_is_left_out_makes_no_hole_in_the_numbers_and_no_step_in_time() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        r.skip_to(ExtSeq(10), RtpTime(36_000));
+        assert_eq!(wire(r.map(ExtSeq(10), RtpTime(36_000))), (100, 5_000));
+        r.skip_to(ExtSeq(50), RtpTime(180_000));
+        assert_eq!(r.map(ExtSeq(49), RtpTime(180_000)), None, "it was left out");
+        assert_eq!(wire(r.map(ExtSeq(50), RtpTime(180_000))), (101, 5_000 + 144_000));
+        assert_eq!(r.original(ExtSeq(101)), Some(ExtSeq(50)));
+        assert_eq!(r.original(ExtSeq(100)), Some(ExtSeq(10)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Reading walks the compound without allocating; a block that is malformed ends the walk with an error.
 
 use super::id::{SeqNo, Ssrc};
+use super::transport_cc::TransportFeedback;
 
 /// Why bytes are not RTCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -84,6 +85,8 @@ pub enum RtcpBlock<'a> {
         /// The sources.
         sources: SsrcList<'a>,
     },
+    /// Arrival times of packets (transport-wide congestion control).
+    Arrivals(TransportFeedback<'a>),
     /// Any well-formed block that honeycast has no use for (SDES, APP, XR, …): packet type and count/format.
     Other {
         /// RTCP packet type.
@@ -103,6 +106,7 @@ const FMT_NACK: u8 = 1;
 const FMT_PLI: u8 = 1;
 const FMT_FIR: u8 = 4;
 const FMT_AFB: u8 = 15;
+const FMT_TRANSPORT_CC: u8 = 15;
 const REMB_ID: &[u8] = b"REMB";
 const REPORT_BLOCK_LEN: usize = 24;
 
@@ -178,6 +182,10 @@ fn parse_block([count, packet_type]: [u8; 2], body: &[u8]) -> Result<RtcpBlock<'
         }
         (PT_BYE, _) => RtcpBlock::Bye(SsrcList::new(count, body)?),
         (PT_RTPFB, FMT_NACK) => RtcpBlock::Nack { media: media()?, lost: NackList(&body[8..]) },
+        (PT_RTPFB, FMT_TRANSPORT_CC) => {
+            media()?;
+            RtcpBlock::Arrivals(TransportFeedback::new(&body[8..])?)
+        }
         (PT_PSFB, FMT_PLI) => RtcpBlock::Pli { media: media()? },
         (PT_PSFB, FMT_FIR) => {
             media()?;

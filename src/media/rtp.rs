@@ -162,6 +162,19 @@ impl RtpHeader {
     }
 }
 
+/// Length of what [`two_byte_extension`] writes.
+pub const EXTENSION_LEN: usize = 8;
+
+/// A header extension block with one element of two bytes in the one-byte form (RFC 8285 §4.2); `id` is 1 to 14.
+/// It follows the fixed header, whose extension bit ([`EXTENSION_BIT`]) is to be set.
+pub fn two_byte_extension(id: u8, value: u16) -> [u8; EXTENSION_LEN] {
+    let [high, low] = value.to_be_bytes();
+    [0xbe, 0xde, 0, 1, id << 4 | 1, high, low, 0]
+}
+
+/// In the first byte of a packet that has an extension.
+pub const EXTENSION_BIT: u8 = 0x10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +227,15 @@ mod tests {
             (p.payload_type(), p.marker(), p.seq(), p.timestamp(), p.ssrc()),
             (96, false, SeqNo(65_535), 1 << 31, Ssrc(42))
         );
+    }
+
+    #[test]
+    fn a_written_extension_is_skipped_by_readers() {
+        let mut bytes = packet(0x80 | EXTENSION_BIT, &two_byte_extension(5, 0x1234)).to_vec();
+        bytes.extend_from_slice(b"abc");
+        let p = RtpPacket::parse(bytes.into()).unwrap();
+        assert_eq!(&p.payload()[..], b"abc");
+        assert_eq!(p.as_bytes()[16..20], [0x51, 0x12, 0x34, 0]);
     }
 
     #[test]

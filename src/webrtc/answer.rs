@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::certificate::Fingerprint;
 use super::dtls::DtlsRole;
-use super::negotiate::{Accepted, AcceptedFormat, Negotiated, Verdict};
+use super::negotiate::{Accepted, AcceptedFormat, Negotiated, TRANSPORT_CC_URI, Verdict};
 use super::offer::{ParsedOffer, Section};
 use super::session::Track;
 
@@ -167,6 +167,9 @@ fn accepted_section(
     sdp.line(format_args!("a=msid:{STREAM_ID} {STREAM_ID}-{}", section.media));
     sdp.line(format_args!("a=rtcp-mux"));
     sdp.line(format_args!("a=rtcp-rsize"));
+    if let Some(number) = accepted.transport_cc {
+        sdp.line(format_args!("a=extmap:{number} {TRANSPORT_CC_URI}"));
+    }
     for AcceptedFormat { payload_type, rtpmap, fmtp, feedback, .. } in &accepted.formats {
         sdp.line(format_args!("a=rtpmap:{payload_type} {rtpmap}"));
         if !fmtp.is_empty() {
@@ -356,7 +359,8 @@ mod tests {
         ] {
             assert!(has(&all[1], line), "{line} is not in {:#?}", all[1]);
         }
-        assert!(!answer.sdp.contains("transport-cc") && !answer.sdp.contains("extmap"));
+        assert!(has(&all[1], "a=rtcp-fb:108 transport-cc"));
+        assert_eq!(answer.sdp.matches("a=extmap:").count(), 1, "that of transport-wide numbers, for the picture");
         assert_eq!(answer.sdp.matches("a=fingerprint:sha-256 ").count(), 2, "one a section");
         assert!(has(&all[2], "a=msid:honeycast honeycast-audio") && has(&all[2], "a=rtpmap:111 opus/48000/2"));
         assert_eq!((answer.mid.as_str(), answer.m_line_index, answer.candidates.len()), ("0", 0, 4));

@@ -120,7 +120,8 @@ impl IceLite {
         &self.current.local_pwd
     }
 
-    fn remote_ufrag(&self) -> &str {
+    /// The peer's fragment of the running generation.
+    pub(super) fn remote_ufrag(&self) -> &str {
         &self.current.username[self.current.local_ufrag.len() + 1..]
     }
 

@@ -22,6 +22,14 @@ pub enum SrtpProfile {
 }
 
 impl SrtpProfile {
+    /// The name in the IANA registry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
+            Self::Aes128CmHmacSha1_80 => "SRTP_AES128_CM_HMAC_SHA1_80",
+        }
+    }
+
     /// The number in the `use_srtp` extension.
     pub(super) const fn wire(self) -> u16 {
         match self {

@@ -9,8 +9,11 @@ const H264: &str = "H264/90000";
 /// What cameras send, the better one first. Every browser has both (RFC 7874 §3).
 const SOUND: [(&str, Codec); 2] = [("opus/48000/2", Codec::Opus), ("PCMU/8000", Codec::Pcmu)];
 const RTX_VIDEO: &str = "rtx/90000";
-/// Feedback that is answered when offered. Not transport-cc: without it both browsers send REMB.
+/// Feedback that is answered when offered.
 const VIDEO_FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
+/// Arrival times of packets that carry the extension; the thinning of weak viewers looks at them.
+const TRANSPORT_CC: &str = "transport-cc";
+pub(super) const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// RFC 6184 §8.1: what a missing `profile-level-id` means.
 const DEFAULT_PROFILE_LEVEL_ID: &str = "42000a";
 
@@ -40,6 +43,8 @@ pub(super) struct Accepted {
     /// The preferred one first; never empty. Any of them may be sent at any time (RFC 3264 §6.1).
     pub(super) formats: Vec<AcceptedFormat>,
     pub(super) rtx: Option<u8>,
+    /// Number of the transport-wide sequence number extension.
+    pub(super) transport_cc: Option<u8>,
 }
 
 /// One payload type that may be sent.
@@ -113,14 +118,20 @@ fn accept_video(section: &Section, camera: Option<&str>) -> Option<Accepted> {
     let apt = codec.payload_type.to_string();
     let rtx = section.codecs.iter().find(|c| c.is(RTX_VIDEO) && c.parameter("apt") == Some(&apt));
     let offered = |name: &&str| codec.feedback.iter().any(|f| f == name);
+    let rtx = rtx.map(|c| c.payload_type);
+    // Without RTX a packet that is resent has to be the same to the last byte, and could not get a new number.
+    let extension = section.extensions.iter().find(|(_, uri)| uri == TRANSPORT_CC_URI).map(|(number, _)| *number);
+    let transport_cc = extension.filter(|_| rtx.is_some() && offered(&TRANSPORT_CC));
+    let mut feedback: Vec<_> = VIDEO_FEEDBACK.into_iter().filter(offered).collect();
+    feedback.extend(transport_cc.map(|_| TRANSPORT_CC));
     let format = AcceptedFormat {
         codec: Codec::H264,
         payload_type: codec.payload_type,
         rtpmap: codec.rtpmap.clone(),
         fmtp: answered_h264(codec, camera),
-        feedback: VIDEO_FEEDBACK.into_iter().filter(offered).collect(),
+        feedback,
     };
-    Some(Accepted { kind: MediaKind::Video, formats: vec![format], rtx: rtx.map(|c| c.payload_type) })
+    Some(Accepted { kind: MediaKind::Video, formats: vec![format], rtx, transport_cc })
 }
 
 /// All that the offer has of what cameras send: which of them comes may change while the viewer watches.
@@ -133,7 +144,7 @@ fn accept_audio(section: &Section, camera: Option<Codec>) -> Option<Accepted> {
     };
     let mut formats: Vec<_> = SOUND.into_iter().filter_map(format).collect();
     formats.sort_by_key(|format| Some(format.codec) != camera);
-    (!formats.is_empty()).then_some(Accepted { kind: MediaKind::Audio, formats, rtx: None })
+    (!formats.is_empty()).then_some(Accepted { kind: MediaKind::Audio, formats, rtx: None, transport_cc: None })
 }
 
 /// The H.264 payload type whose profile is nearest to the camera's; packetization-mode 1 only.
@@ -296,10 +307,15 @@ mod tests {
     #[test]
     fn feedback_is_answered_as_offered() {
         let negotiated = chosen(CHROMIUM, None).unwrap();
-        assert_eq!(accepted(&negotiated, 0).formats[0].feedback, VIDEO_FEEDBACK);
+        let mut feedback = VIDEO_FEEDBACK.to_vec();
+        feedback.push("transport-cc");
+        assert_eq!(accepted(&negotiated, 0).formats[0].feedback, feedback);
         assert!(accepted(&negotiated, 1).formats.iter().all(|format| format.feedback.is_empty()));
         let plain = CHROMIUM.replace("a=rtcp-fb:108 nack\r\n", "").replace("a=rtcp-fb:108 goog-remb\r\n", "");
-        assert_eq!(accepted(&chosen(&plain, None).unwrap(), 0).formats[0].feedback, ["nack pli", "ccm fir"]);
+        assert_eq!(
+            accepted(&chosen(&plain, None).unwrap(), 0).formats[0].feedback,
+            ["nack pli", "ccm fir", "transport-cc"]
+        );
     }
 
     #[test]

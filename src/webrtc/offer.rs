@@ -74,6 +74,8 @@ pub(super) struct Section {
     pub(super) rtcp_mux: bool,
     pub(super) sctp_port: Option<String>,
     pub(super) codecs: Vec<OfferedCodec>,
+    /// Header extensions that the offerer takes, by their number (RFC 8285 §5).
+    pub(super) extensions: Vec<(u8, String)>,
     pub(super) transport: Transport,
 }
 
@@ -168,9 +170,19 @@ fn section(media: &MediaDescription, session: &Attributes<'_>) -> Result<Section
         rtcp_mux: has("rtcp-mux"),
         sctp_port: values(&attributes, "sctp-port").next().filter(|p| p.parse::<u16>().is_ok()).map(str::to_owned),
         codecs: formats.iter().filter_map(|format| codec(format, &attributes)).collect(),
+        extensions: values(&attributes, "extmap").filter_map(extension).collect(),
         transport: transport(&attributes, session),
         formats,
     })
+}
+
+/// Number and URI of an `extmap` that may be sent to the offerer, in the one-byte form.
+fn extension(value: &str) -> Option<(u8, String)> {
+    let mut words = value.split_whitespace();
+    let (number, direction) = words.next().map(|first| first.split_once('/').unwrap_or((first, "sendrecv")))?;
+    let number = number.parse().ok().filter(|number| (1..=14).contains(number))?;
+    let uri = words.next().filter(|uri| is_token(uri))?;
+    matches!(direction, "sendrecv" | "recvonly").then(|| (number, uri.to_owned()))
 }
 
 fn codec(format: &str, attributes: &Attributes<'_>) -> Option<OfferedCodec> {
@@ -252,6 +264,17 @@ mod tests {
         assert_eq!(video.transport.ufrag.as_deref(), Some("Gzmx"));
         assert_eq!(video.transport.fingerprints.len(), 1);
         assert_eq!(video.transport.setup.as_deref(), Some("actpass"));
+        assert_eq!(video.extensions[1].0, 2);
+        assert_eq!(video.extensions[1].1, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time");
+    }
+
+    #[test]
+    fn an_extension_is_one_that_may_be_sent_in_the_one_byte_form() {
+        assert_eq!(extension("4 urn:x"), Some((4, "urn:x".into())));
+        assert_eq!(extension("4/recvonly urn:x vad=on"), Some((4, "urn:x".into())));
+        for bad in ["4/sendonly urn:x", "4/inactive urn:x", "0 urn:x", "15 urn:x", "4", "x urn:x", ""] {
+            assert_eq!(extension(bad), None, "{bad}");
+        }
     }
 
     #[test]

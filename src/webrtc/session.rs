@@ -54,6 +54,8 @@ pub struct Track {
     pub formats: Vec<Format>,
     /// Retransmissions (RFC 4588), where the offer has them.
     pub rtx: Option<Rtx>,
+    /// Number of the header extension for transport-wide sequence numbers, where the offer has it and RTX.
+    pub transport_cc: Option<u8>,
 }
 
 /// A payload format that the viewer takes.
@@ -179,6 +181,9 @@ pub enum ReofferError {
     /// It is that of another peer connection: its session id or its certificate is another one.
     #[error("the offer is that of another peer connection")]
     OtherPeer,
+    /// Its credentials are those of the running session: it is the same offer again.
+    #[error("the offer does not restart ICE")]
+    Again,
     /// Only ICE can be renegotiated; the text says what else was changed.
     #[error("the offer changes {0}, and only ICE can be restarted in a running session")]
     Changed(&'static str),
@@ -257,6 +262,9 @@ impl Session {
         let mut negotiated = negotiate(offer, running)?;
         if offer.session_id != self.peer_sdp_id || negotiated.fingerprints != self.fingerprints {
             return Err(ReofferError::OtherPeer);
+        }
+        if self.ice.remote_ufrag() == negotiated.remote_ufrag {
+            return Err(ReofferError::Again);
         }
         let same = |old: &Option<Track>, new: &Option<Track>| match (old, new) {
             (Some(old), Some(new)) => {
@@ -490,13 +498,14 @@ fn tracks(offer: &ParsedOffer, negotiated: &Negotiated) -> NegotiatedTracks {
                 Verdict::Accepted(accepted) if accepted.kind == kind => Some((s, accepted)),
                 _ => None,
             })?;
-        let Accepted { formats, rtx, .. } = accepted;
+        let Accepted { formats, rtx, transport_cc, .. } = accepted;
         let format = |format: &AcceptedFormat| Format { codec: format.codec, payload_type: format.payload_type };
         Some(Track {
             mid: section.mid.clone().unwrap_or_default(),
             ssrc: new_ssrc(),
             formats: formats.iter().map(format).collect(),
             rtx: rtx.map(|payload_type| Rtx { ssrc: new_ssrc(), payload_type }),
+            transport_cc: *transport_cc,
         })
     };
     NegotiatedTracks { video: track(MediaKind::Video), audio: track(MediaKind::Audio), cname: random_text(CNAME_LEN) }

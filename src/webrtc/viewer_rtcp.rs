@@ -31,6 +31,9 @@ pub enum Feedback {
         /// Bits per second.
         bitrate: u64,
     },
+    /// Arrival times of marked packets: transport-wide number, and microseconds of the viewer's clock; see
+    /// [`elapsed_us`](crate::media::transport_cc::elapsed_us).
+    Arrivals(Vec<(SeqNo, i64)>),
     /// A report block on one of our sources; `last_sr` and `delay_since_last_sr` give the round trip
     /// (RFC 3550 §6.4.1).
     Report(ReportBlock),
@@ -53,6 +56,7 @@ pub(super) fn read(compound: &[u8], ours: &[Ssrc]) -> Result<Vec<Feedback>, Rtcp
             RtcpBlock::Nack { media, lost } => {
                 out.push(Feedback::Nack { ssrc: media, seqs: lost.iter().take(MAX_NACKED).collect() });
             }
+            RtcpBlock::Arrivals(feedback) => out.push(Feedback::Arrivals(feedback.arrivals().collect())),
             RtcpBlock::Remb { bitrate, .. } => out.push(Feedback::Remb { bitrate }),
             RtcpBlock::SenderReport(_, reports) | RtcpBlock::ReceiverReport(_, reports) => {
                 out.extend(reports.iter().map(Feedback::Report));
@@ -71,7 +75,7 @@ impl Feedback {
         match self {
             Self::Pli { ssrc } | Self::Fir { ssrc } | Self::Nack { ssrc, .. } => Some(*ssrc),
             Self::Report(block) => Some(Ssrc(block.ssrc)),
-            Self::Remb { .. } | Self::Bye => None,
+            Self::Remb { .. } | Self::Arrivals(_) | Self::Bye => None,
         }
     }
 }

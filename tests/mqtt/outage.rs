@@ -193,7 +193,6 @@ fn control_settings() -> Settings {
         start_idempotent: false,
         start_on_demand: false,
         bandwidth_kbit: (500, 5000),
-        viewers_lower_remb: true,
         address: AddressRule {
             local_ip: "127.0.0.1".parse().unwrap(),
             external_ip: "127.0.0.1".parse().unwrap(),

@@ -42,7 +42,7 @@ async fn a_viewer_plays_by_ipv6_with_udp_and_with_tcp() {
         client.sees(label).await;
         assert_eq!((client.peer.received.gaps(), client.peer.received.undecryptable), (0, 0));
         let stats = rig.egress.viewer_stats(viewer).unwrap();
-        assert!(stats.remote.unwrap().is_ipv6() && stats.over_tcp == (transport == "tcp"), "{stats:?}");
+        assert!(stats.remote.unwrap().is_ipv6() && stats.protocol == Some(transport), "{stats:?}");
     }
     // And IPv4 on the same port, as ever.
     let (_, peer, candidates) = rig.viewer().await;

@@ -28,7 +28,7 @@ async fn a_viewer_without_udp_plays_by_tcp_however_its_frames_are_torn() {
         let received = &client.peer.received;
         assert_eq!((received.video.len(), received.gaps(), received.undecryptable), (250, 0, 0));
         let stats = rig.egress.viewer_stats(viewer).unwrap();
-        assert!(stats.connected && stats.over_tcp, "{stats:?}");
+        assert!(stats.connected && stats.protocol == Some("tcp"), "{stats:?}");
     }
     let counted = rig.egress.drops().tcp;
     assert_eq!((counted.accepted, counted.refused_runs, counted.stalled), (2, 0, 0), "{counted:?}");
@@ -93,14 +93,14 @@ async fn a_viewer_moves_from_udp_to_tcp_and_back_when_the_connection_ends() {
     client.until("the connection is proven", |peer| peer.received.answers > answers).await;
     rig.frame(5, false, 2);
     client.sees(2).await;
-    assert!(rig.egress.viewer_stats(viewer).unwrap().over_tcp);
+    assert_eq!(rig.egress.viewer_stats(viewer).unwrap().protocol, Some("tcp"));
     // Another socket: in the old one there may be answers from before.
     client.wire = Wire::udp(candidate(&candidates, "udp")).await;
     let answers = client.peer.received.answers;
     client.until("UDP is proven again", |peer| peer.received.answers > answers).await;
     rig.frame(5, false, 3);
     client.sees(3).await;
-    assert!(!rig.egress.viewer_stats(viewer).unwrap().over_tcp);
+    assert_eq!(rig.egress.viewer_stats(viewer).unwrap().protocol, Some("udp"));
     assert_eq!((client.peer.received.gaps(), client.peer.received.undecryptable), (0, 0));
     rig.end().await;
 }

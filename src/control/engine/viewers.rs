@@ -194,9 +194,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             }
             EgressEvent::KeyframeWanted { stream } => self.ingest.request_keyframe(stream),
             EgressEvent::ViewerLimit { stream, bits_per_second } => {
-                if self.settings.viewers_lower_remb {
-                    self.ingest.set_viewer_limit(stream, bits_per_second);
-                }
+                self.ingest.set_viewer_limit(stream, bits_per_second);
             }
         }
     }

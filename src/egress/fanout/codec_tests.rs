@@ -44,7 +44,7 @@ impl Listener {
             (Fanout::new(), StreamId::random(), ViewerId::random(), Wire::default());
         let (counters, now) = (Arc::<ViewerCounters>::default(), Instant::now());
         fanout.open_stream(stream);
-        let audio = Track { mid: "1".into(), ssrc: AUDIO, formats: formats.to_vec(), rtx: None };
+        let audio = Track { mid: "1".into(), ssrc: AUDIO, formats: formats.to_vec(), rtx: None, transport_cc: None };
         let new = NewViewer {
             viewer,
             stream,
@@ -52,6 +52,7 @@ impl Listener {
             sealer: Sealer::from_master(SrtpProfile::AeadAes128Gcm, &KEY, &SALT).unwrap(),
             path: Path { remote: ([127, 0, 0, 1], 9).into(), local: None },
             counters: counters.clone(),
+            offered: Instant::now(),
         };
         fanout.add_viewer(new, now, &mut wire);
         let decrypter = Decrypter::new(SrtpProfile::AeadAes128Gcm, &KEY, &SALT);

@@ -6,21 +6,23 @@ use bytes::Bytes;
 use super::*;
 use crate::egress::viewer::ViewerCounters;
 use crate::media::rtcp::{RtcpBlock, blocks};
-use crate::media::rtp::RtpPacket;
+use crate::media::rtp::{DatagramKind, RtpPacket, classify};
 use crate::media::{Codec, ExtSeq, FramePacket, RtpTime};
 use crate::webrtc::testing::Decrypter;
 use crate::webrtc::{Format, NegotiatedTracks, Rtx, Sealer, SrtpProfile, Track};
 
 const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 12] = [9; 12];
-const VIDEO: Ssrc = Ssrc(100);
-const RTX: Ssrc = Ssrc(101);
-const AUDIO: Ssrc = Ssrc(200);
+pub(super) const VIDEO: Ssrc = Ssrc(100);
+pub(super) const RTX: Ssrc = Ssrc(101);
+pub(super) const AUDIO: Ssrc = Ssrc(200);
+/// Number of the extension that marks packets.
+const EXTENSION: u8 = 5;
 
 /// What reached each viewer's address, datagram by datagram.
 #[derive(Default)]
-struct Network {
-    delivered: BTreeMap<u16, Vec<Vec<u8>>>,
+pub(super) struct Network {
+    pub(super) delivered: BTreeMap<u16, Vec<Vec<u8>>>,
     runs: Vec<usize>,
     broken: bool,
 }
@@ -37,37 +39,40 @@ impl RunSink for Network {
     }
 }
 
-struct Scene {
-    fanout: Fanout,
-    stream: StreamId,
-    network: Network,
+pub(super) struct Scene {
+    pub(super) fanout: Fanout,
+    pub(super) stream: StreamId,
+    pub(super) network: Network,
     decrypters: BTreeMap<u16, Decrypter>,
-    now: Instant,
+    pub(super) now: Instant,
+    start: Instant,
     seq: u64,
     time: u64,
 }
 
 impl Scene {
-    fn new() -> Self {
-        let (mut fanout, stream) = (Fanout::new(), StreamId::random());
+    pub(super) fn new() -> Self {
+        let (mut fanout, stream, now) = (Fanout::new(), StreamId::random(), Instant::now());
         fanout.open_stream(stream);
         Self {
             fanout,
             stream,
             network: Network::default(),
             decrypters: BTreeMap::new(),
-            now: Instant::now(),
+            now,
+            start: now,
             seq: 0x1_0000,
             time: 1 << 32,
         }
     }
 
-    fn joins(&mut self, port: u16, rtx: bool) -> (ViewerId, Arc<ViewerCounters>) {
+    pub(super) fn joins(&mut self, port: u16, rtx: bool) -> (ViewerId, Arc<ViewerCounters>) {
         let (viewer, counters) = (ViewerId::random(), Arc::<ViewerCounters>::default());
-        let track = |ssrc, payload_type, codec, rtx| Track {
+        let track = |ssrc, payload_type, codec, rtx: Option<Rtx>| Track {
             mid: "0".into(),
             ssrc,
             formats: vec![Format { codec, payload_type }],
+            transport_cc: rtx.map(|_| EXTENSION),
             rtx,
         };
         let rtx = rtx.then_some(Rtx { ssrc: RTX, payload_type: 97 });
@@ -83,13 +88,14 @@ impl Scene {
             sealer: Sealer::from_master(SrtpProfile::AeadAes128Gcm, &KEY, &SALT).unwrap(),
             path: Path { remote: ([127, 0, 0, 1], port).into(), local: None },
             counters: counters.clone(),
+            offered: self.now - Duration::from_millis(70),
         };
         self.decrypters.insert(port, Decrypter::new(SrtpProfile::AeadAes128Gcm, &KEY, &SALT));
         self.fanout.add_viewer(new, self.now, &mut self.network);
         (viewer, counters)
     }
 
-    fn frame(&mut self, kind: MediaKind, packets: u64, starts_keyframe: bool) {
+    pub(super) fn frame(&mut self, kind: MediaKind, packets: u64, starts_keyframe: bool) {
         let frame = self.next_frame(kind, packets, starts_keyframe);
         self.fanout.on_frame(self.stream, &frame, self.now, &mut self.network);
     }
@@ -115,19 +121,30 @@ impl Scene {
         Arc::new(Frame { codec, time, starts_keyframe, packets, arrived: self.now, clock })
     }
 
+    pub(super) fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Drops RTCP that waits at `port`.
+    pub(super) fn only_rtp(&mut self, port: u16) {
+        if let Some(inbox) = self.network.delivered.get_mut(&port) {
+            inbox.retain(|datagram| classify(datagram) == DatagramKind::Rtp);
+        }
+    }
+
     /// Decrypted RTP that `port` received since the last call.
-    fn received(&mut self, port: u16) -> Vec<RtpPacket> {
+    pub(super) fn received(&mut self, port: u16) -> Vec<RtpPacket> {
         let datagrams = self.network.delivered.remove(&port).unwrap_or_default();
         let decrypter = self.decrypters.get_mut(&port).unwrap();
         datagrams.iter().map(|d| RtpPacket::parse(Bytes::from(decrypter.rtp(d).unwrap())).unwrap()).collect()
     }
 }
 
-fn seqs(packets: &[RtpPacket]) -> Vec<u16> {
+pub(super) fn seqs(packets: &[RtpPacket]) -> Vec<u16> {
     packets.iter().map(|p| p.seq().0).collect()
 }
 
-fn consecutive(numbers: &[u16]) -> bool {
+pub(super) fn consecutive(numbers: &[u16]) -> bool {
     numbers.windows(2).all(|w| w[1] == w[0].wrapping_add(1))
 }
 
@@ -222,15 +239,24 @@ fn what_was_never_sent_or_is_long_gone_is_not_resent() {
 }
 
 #[test]
-fn retransmissions_have_a_budget() {
+fn retransmissions_have_a_budget_and_nothing_comes_twice_within_a_round_trip() {
     let mut s = Scene::new();
-    let (viewer, _) = s.joins(1, true);
-    s.frame(MediaKind::Video, 1, true);
-    let first = s.received(1)[0].seq();
-    s.fanout.retransmit(viewer, VIDEO, &vec![first; 5_000], s.now, &mut s.network);
-    assert_eq!(s.received(1).len(), 500);
-    s.fanout.retransmit(viewer, VIDEO, &[first], s.now + Duration::from_secs(1), &mut s.network);
-    assert_eq!(s.received(1).len(), 1);
+    let (viewer, counters) = s.joins(1, true);
+    for n in 0..20 {
+        s.frame(MediaKind::Video, 8, n == 0);
+    }
+    let all: Vec<_> = s.received(1).iter().map(RtpPacket::seq).collect();
+    s.fanout.retransmit(viewer, VIDEO, &all[..30], s.now, &mut s.network);
+    assert_eq!(s.received(1).len(), 30);
+    s.fanout.retransmit(viewer, VIDEO, &all[..30], s.now, &mut s.network);
+    assert!(s.received(1).is_empty(), "the first copies are still on their way");
+    s.now += Duration::from_millis(100);
+    for _ in 0..50 {
+        s.fanout.retransmit(viewer, VIDEO, &all, s.now, &mut s.network);
+    }
+    let bytes: usize = s.received(1).iter().map(|packet| packet.payload().len()).sum();
+    assert!((30_000..130_000).contains(&bytes), "{bytes} bytes after a flood");
+    assert!(counters.withheld.load(Ordering::Relaxed) > 7_000);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_long_stream(profile: SrtpProfile, salt: &[u8]) {
     fanout.open_stream(stream);
     let viewer = ViewerId::random();
     let format = Format { codec: Codec::H264, payload_type: 108 };
-    let video = Track { mid: "0".into(), ssrc: VIDEO, formats: vec![format], rtx: None };
+    let video = Track { mid: "0".into(), ssrc: VIDEO, formats: vec![format], rtx: None, transport_cc: None };
     let new = NewViewer {
         viewer,
         stream,
@@ -47,6 +47,7 @@ fn a_long_stream(profile: SrtpProfile, salt: &[u8]) {
         sealer: Sealer::from_master(profile, &KEY, salt).unwrap(),
         path: Path { remote: ([127, 0, 0, 1], 9).into(), local: None },
         counters: Arc::<ViewerCounters>::default(),
+        offered: Instant::now(),
     };
     let mut now = Instant::now();
     fanout.add_viewer(new, now, &mut wire);

@@ -98,10 +98,15 @@ families! {
     EGRESS_DROPPED_FRAMES: Counter "egress_dropped_frames_total" [] "Frames that a sending thread was too slow for";
     EGRESS_UNKNOWN: Counter "egress_unknown_datagrams_total" [] "Datagrams on the viewer port that belong to no viewer";
 
+    EGRESS_TCP_OPEN: Gauge "egress_tcp_connections" [] "ICE-TCP connections that are open";
+    EGRESS_TCP_ENDED: Counter "egress_tcp_connections_cut_total" ["reason"] "ICE-TCP connections that were refused or cut, by reason";
+
     SIGNALING_OPEN: Gauge "signaling_sockets" [] "Open WebSockets";
     SIGNALING_SOCKETS: Counter "signaling_sockets_total" [] "WebSockets accepted";
     SIGNALING_REFUSED: Counter "signaling_refused_total" ["reason"] "Connections and messages that were refused, by reason";
 
+    CONNECTIONS: Gauge "http_connections" [] "Open TCP connections of the API, signaling and dashboard ports";
+    CONNECTIONS_REFUSED: Counter "http_connections_refused_total" [] "TCP connections refused because there were too many";
     HTTP_REQUESTS: Counter "http_requests_total" ["route", "method", "status"] "Requests answered";
     HTTP_DURATION: Histogram "http_request_seconds" [] "From a request to the begin of its answer";
 

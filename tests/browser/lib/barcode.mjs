@@ -48,3 +48,43 @@ export function readFrames(page, count) {
 export function steps(numbers) {
   return numbers.slice(1).map((number, index) => (number - numbers[index] + GEOMETRY.loop) % GEOMETRY.loop);
 }
+
+/**
+ * Notes the frame number and the time of every presented frame from now on; `take(page)` gives `{number, at}` of those
+ * since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared. Unreadable ones
+ * are left out.
+ */
+export function recordFrames(page) {
+  return page.evaluate(({ geometry }) => {
+    const video = document.getElementById('video');
+    const cells = geometry.lead.length + geometry.bits + geometry.tail.length;
+    const canvas = new OffscreenCanvas(cells, 1);
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    window.shownFrames = [];
+    const onFrame = (now) => {
+      video.requestVideoFrameCallback(onFrame);
+      const scale = video.videoWidth / geometry.width;
+      // The middle of the cells, without their edges above and below.
+      context.drawImage(video, geometry.x * scale, (geometry.y + geometry.cell / 4) * scale,
+        cells * geometry.cell * scale, (geometry.cell / 2) * scale, 0, 0, cells, 1);
+      const { data } = context.getImageData(0, 0, cells, 1);
+      const bits = Array.from({ length: cells }, (_, index) => (data[index * 4 + 1] > 128 ? 1 : 0));
+      const end = geometry.lead.length + geometry.bits;
+      const frame = [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
+      if (frame !== [...geometry.lead, ...geometry.tail].join()) return;
+      const number = bits.slice(geometry.lead.length, end).reduce((sum, bit) => sum * 2 + bit, 0);
+      window.shownFrames.push({ number, at: performance.timeOrigin + now });
+    };
+    video.requestVideoFrameCallback(onFrame);
+  }, { geometry: GEOMETRY });
+}
+
+export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0));
+
+/** By how many milliseconds each of `frames` was shown later than the same one of `others`; not for those only here. */
+export function delays(frames, others) {
+  return frames.map(({ number, at }) => {
+    const gaps = others.filter((other) => other.number === number).map((other) => at - other.at);
+    return gaps.reduce((best, gap) => (Math.abs(gap) < Math.abs(best) ? gap : best), Infinity);
+  }).filter(Number.isFinite);
+}

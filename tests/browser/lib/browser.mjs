@@ -37,9 +37,9 @@ export async function launch() {
  * A page in a context of its own; `page.problems` lists script errors and refusals by its policy, `page.errors`
  * whatever the console calls an error, which also a server that is away brings about. `options` are playwright's; a
  * service worker would take requests out of a test's hands, so there is none unless it is asked for. The functions
- * `before` run in the page before its own scripts.
+ * `before` run in the page before its own scripts; `prepare(page)` comes before it loads.
  */
-export async function newPage(browser, url, { before = [], ...options } = {}) {
+export async function newPage(browser, url, { before = [], prepare, ...options } = {}) {
   const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 }, serviceWorkers: 'block', ...options });
   for (const script of before) await page.addInitScript(script);
   page.problems = [];
@@ -50,6 +50,7 @@ export async function newPage(browser, url, { before = [], ...options } = {}) {
     page.errors.push(`${message.text()} (${message.location().url})`);
     if (/Content Security Policy/.test(message.text())) page.problems.push(message.text());
   });
+  await prepare?.(page);
   if (url) await page.goto(url);
   return page;
 }

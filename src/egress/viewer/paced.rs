@@ -1,0 +1,100 @@
+//! The keyframes of a thinned viewer leave as fast as its path takes them, not at once: a keyframe that fills
+//! the path's queue delays the sound behind it by all the time that it takes itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::weak::PROBE_TURN;
+use crate::media::Frame;
+
+/// Of what the path was seen to carry.
+const SHARE: f64 = 0.85;
+/// A path of which nothing is known is believed to carry this share of the stream.
+const UNKNOWN_SHARE: f64 = 0.4;
+/// A queue behind a keyframe from which on the next one is slower, and up to which it is faster, in microseconds.
+const QUEUE_LONG: i64 = 120_000;
+const QUEUE_SHORT: i64 = 40_000;
+const SLOWER: f64 = 0.8;
+const FASTER: f64 = 1.05;
+/// Bytes a second that any path carries.
+const LEAST_RATE: f64 = 4_000.0;
+
+/// Pictures that are being sent; [`Self::next`] is to be called every [`PROBE_TURN`].
+#[derive(Debug, Default)]
+pub(super) struct Paced {
+    frames: VecDeque<Arc<Frame>>,
+    /// The next packet of the first frame.
+    at: usize,
+    /// Bytes per second, and how many of them may be sent now; below zero after a packet that was larger.
+    rate: f64,
+    credit: f64,
+    turn: Option<Instant>,
+    /// When the last packet of a picture left whose arrival is not known yet.
+    finished: Option<Instant>,
+}
+
+impl Paced {
+    /// The path carries so much, in bit/s, if that was seen.
+    pub(super) fn begin(&mut self, carries: Option<u64>, stream_rate: u64) {
+        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64 * SHARE);
+        (self.rate, self.finished) = ((rate / 8.0).max(LEAST_RATE), None);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        if self.frames.is_empty() {
+            (self.at, self.credit, self.turn) = (0, 0.0, None);
+        }
+        self.frames.push_back(frame);
+    }
+
+    /// What is left, and the place in the first of it; there is nothing to be sent afterwards.
+    pub(super) fn take(&mut self) -> (VecDeque<Arc<Frame>>, usize) {
+        (std::mem::take(&mut self.frames), std::mem::take(&mut self.at))
+    }
+
+    /// Packets whose turn it is: a frame, and which of its packets.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<Frame>, std::ops::Range<usize>)> {
+        let frame = self.frames.front()?.clone();
+        // A turn that comes late makes up for it, but not as a burst.
+        let since = self.turn.map_or(PROBE_TURN, |turn| now.saturating_duration_since(turn));
+        self.turn = Some(now);
+        self.credit += self.rate * since.min(PROBE_TURN * 3).as_secs_f64();
+        let from = self.at;
+        while self.credit > 0.0
+            && let Some(packet) = frame.packets.get(self.at)
+        {
+            self.credit -= packet.payload.len() as f64;
+            self.at += 1;
+        }
+        let packets = from..self.at;
+        if self.at >= frame.packets.len() {
+            self.frames.pop_front();
+            self.at = 0;
+            if frame.packets.last().is_some_and(|last| last.marker) {
+                self.finished = Some(now);
+            }
+        }
+        Some((frame, packets))
+    }
+
+    /// A marked packet that left at `sent` met this queue, in microseconds. Returns whether it was the last one of a
+    /// picture sent here.
+    pub(super) fn on_arrival(&mut self, sent: Instant, queue_us: i64, stream_rate: u64) -> bool {
+        if self.finished.take_if(|finished| sent >= *finished).is_none() {
+            return false;
+        }
+        let most = (stream_rate as f64 / 8.0).max(LEAST_RATE);
+        self.rate = match queue_us {
+            QUEUE_LONG.. => self.rate * SLOWER,
+            ..=QUEUE_SHORT => self.rate * FASTER,
+            _ => self.rate,
+        }
+        .clamp(LEAST_RATE, most);
+        true
+    }
+}
