@@ -6,6 +6,9 @@ import { text } from './text.js';
 // The server answers every call within 10 s.
 const TIMEOUT_MS = 12_000;
 
+// Whether the server has let this page in before.
+let wasIn = false;
+
 /** A refusal by the API (`status` set) or no answer at all (`status` 0). */
 export class ApiError extends Error {
   constructor(message, status = 0, body = {}) {
@@ -25,6 +28,22 @@ export class Api {
 
   health(signal) {
     return this.#call('GET', 'health', { signal });
+  }
+
+  /** Who is logged in here; `null` where the server has no sessions. */
+  async session() {
+    try {
+      return await this.#call('GET', 'session', { base: root.href });
+    } catch (error) {
+      if (error.status === 404) return null;
+      throw error;
+    }
+  }
+
+  /** What a monitoring system reads: the values without labels, by name. */
+  async metrics(signal) {
+    const { words } = await this.#call('GET', 'metrics', { signal });
+    return Object.fromEntries([...words.matchAll(/^([a-z_]+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]));
   }
 
   /** The list of streams. */
@@ -116,7 +135,7 @@ export class Api {
     return new EventSource(withToken(`${this.#base}events`), { withCredentials: true });
   }
 
-  async #call(method, path, { signal, body } = {}) {
+  async #call(method, path, { signal, body, base = this.#base } = {}) {
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     const both = signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : (signal ?? timeout);
     const headers = {};
@@ -124,26 +143,32 @@ export class Api {
     if (body) headers['content-type'] = 'application/json';
     let response;
     try {
-      response = await fetch(this.#base + path, {
+      response = await fetch(base + path, {
         method, headers, signal: both, cache: 'no-store', credentials: 'include', body: body && JSON.stringify(body),
       });
     } catch (error) {
       signal?.throwIfAborted();
       throw new ApiError(error.name === 'TimeoutError' ? text.api.timeout : text.api.unreachable);
     }
-    const answer = await response.json().catch(() => ({}));
+    const json = response.headers.get('content-type')?.includes('json');
+    const answer = await (json ? response.json() : response.text().then((words) => ({ words }))).catch(() => ({}));
     if (response.status === 401) {
-      if (!token) logIn();
+      // A link that never was good is said; one that has ended, like a cookie, leads to the login.
+      if (!token || wasIn) logIn();
       throw new ApiError(token ? text.api.token : (answer.error ?? text.api.forbidden), 401, answer);
     }
+    if (response.ok) wasIn = true;
     if (!response.ok) throw new ApiError(answer.error ?? text.api.http(response.status), response.status, answer);
     return answer;
   }
 }
 
 function logIn() {
+  const here = new URL(location.href);
+  here.searchParams.delete('token');
   const page = new URL('login', root);
   // Below the service's own root, wherever a proxy has put that.
-  page.searchParams.set('next', `/${location.href.slice(root.href.length)}`);
+  page.searchParams.set('next', `/${here.href.slice(root.href.length)}`);
+  if (wasIn) page.searchParams.set('ended', '');
   location.replace(page);
 }

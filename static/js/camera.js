@@ -69,7 +69,7 @@ export class CameraPage {
     parts.name = h('input', { id: 'label-name', maxlength: '100', autocomplete: 'off' });
     parts.notes = h('textarea', { id: 'label-notes', rows: '3' });
     parts.saved = h('p', { class: 'quiet', role: 'status' });
-    const form = h('form', { class: 'box-body labels', onsubmit: (event) => this.#save(event), oninput: () => { parts.form.dataset.touched = 'true'; setText(parts.saved, ''); } },
+    const form = h('form', { class: 'box-body labels needs-control', onsubmit: (event) => this.#save(event), oninput: () => { parts.form.dataset.touched = 'true'; setText(parts.saved, ''); } },
       h('label', { for: 'label-name', class: 'field-label' }, words.name), parts.name,
       h('label', { for: 'label-notes', class: 'field-label' }, words.notes), parts.notes,
       h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, words.save), parts.saved));
@@ -78,7 +78,7 @@ export class CameraPage {
       h('p', {}, h('a', { href: '#/' }, `← ${words.back}`)), parts.title, parts.notice,
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns', hidden: true },
-        h('div', { class: 'column' }, parts.picture, box(words.labels, form), box(words.facts, parts.facts)),
+        h('div', { class: 'column' }, parts.picture, box(words.labels, form, 'needs-control'), box(words.facts, parts.facts)),
         h('div', { class: 'column' }, box(words.history, h('div', { class: 'box-body' }, parts.chartsNone, parts.charts)), box(words.doctor, parts.doctor), box(words.feedback, parts.feedback)),
         h('div', { class: 'column' }, box(words.changes, parts.changes), box(words.events, parts.events), box(words.viewers, parts.viewers))));
   }
@@ -187,6 +187,7 @@ export class CameraPage {
         [words.plays, stream?.manager_stats?.plays],
         [words.keepalives, keepalive && `${number(keepalive.keepalive_count)}${keepalive.error_count ? ` (${words.failed(keepalive.error_count)})` : ''}`],
         [words.id, camera.camera_id],
+        [words.notes, document.documentElement.dataset.role === 'view' ? camera.notes : null],
       ]));
       const events = (camera.events ?? []).map((event) => logRow(event.received_at ?? event.at, event.activity_type, '', event.confidence === null ? '' : words.sure(event.confidence), 'none'));
       fill(this.#parts.events, words.events, events, words.eventsNone);
@@ -232,8 +233,8 @@ export class CameraPage {
   }
 }
 
-function box(title, body) {
-  return h('section', { class: 'box' }, h('h2', {}, title), body);
+function box(title, body, more = '') {
+  return h('section', { class: `box ${more}`.trim() }, h('h2', {}, title), body);
 }
 
 /** Pairs without a value are left out. */

@@ -22,6 +22,8 @@ const STOPPED = /^stream stopped/i;
  */
 export class Connection {
   #options;
+  #told = null;
+  #untold = [];
   #socket;
   #peer;
   #timer;
@@ -32,12 +34,27 @@ export class Connection {
   #ownCandidates = [];
   #foreignCandidates = [];
 
-  /**
-   * `options`: `signalingUrl`, `iceServers`, `camera`, `streamId`, `audio`, and the callbacks
-   * `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`.
-   */
+  /** `options`: `signalingUrl`, `iceServers`, `camera`, `streamId` (or a promise of it), `audio`. */
   constructor(options) {
     this.#options = options;
+  }
+
+  /**
+   * Who is told: `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`. What happened before is
+   * told now, so that it can be opened before anybody is ready to watch.
+   */
+  attach(callbacks) {
+    this.#told = callbacks;
+    for (const [what, value] of this.#untold.splice(0)) callbacks[what](value);
+  }
+
+  #tell(what, value) {
+    if (this.#told) this.#told[what](value);
+    else this.#untold.push([what, value]);
+  }
+
+  #log(words) {
+    this.#tell('log', words);
   }
 
   get peer() {
@@ -49,19 +66,20 @@ export class Connection {
       this.#lose('browser', text.connection.noWebrtc);
       return;
     }
-    const { signalingUrl, log } = this.#options;
+    const { signalingUrl, streamId } = this.#options;
     this.#timer = setTimeout(() => this.#lose(this.#answered ? 'ice' : 'server', text.connection.timeout(CONNECT_TIMEOUT_MS / 1000)), CONNECT_TIMEOUT_MS);
-    log(`Signaling: opening ${new URL(signalingUrl).host}`);
+    this.#log(`Signaling: opening ${new URL(signalingUrl).host}`);
     try {
       this.#socket = new WebSocket(signalingUrl);
     } catch (error) {
       this.#lose('browser', `Signaling: ${error.message}`);
       return;
     }
-    // The offer is made while the socket opens.
+    // The offer is made while the socket opens, and while it is asked which stream runs. Whoever asks hears the answer.
+    const known = Promise.resolve(streamId).catch(() => null);
     const offer = this.#makeOffer();
     offer.catch(() => {});
-    this.#socket.onopen = () => offer.then(() => this.#sendOffer()).catch((error) => this.#lose('browser', `Offer: ${error.message}`));
+    this.#socket.onopen = () => Promise.all([offer, known]).then(([, id]) => id && this.#sendOffer(id)).catch((error) => this.#lose('browser', `Offer: ${error.message}`));
     this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', `Signaling: ${error.message}`));
     this.#socket.onclose = (event) => {
       if (event.code === GOING_AWAY) this.#lose('server', text.connection.shutdown);
@@ -77,29 +95,28 @@ export class Connection {
   }
 
   async #makeOffer() {
-    const { iceServers, audio, log, stream } = this.#options;
+    const { iceServers, audio } = this.#options;
     const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.#peer = peer;
     if (audio) peer.addTransceiver('audio', { direction: 'recvonly' });
     peer.addTransceiver('video', { direction: 'recvonly' });
 
     peer.ontrack = (event) => {
-      log(`Track: ${event.track.kind}`);
-      if (event.streams[0]) stream(event.streams[0]);
+      this.#log(`Track: ${event.track.kind}`);
+      if (event.streams[0]) this.#tell('stream', event.streams[0]);
     };
     peer.onicecandidate = (event) => this.#onOwnCandidate(event.candidate);
-    peer.oniceconnectionstatechange = () => log(`ICE: ${peer.iceConnectionState}`);
+    peer.oniceconnectionstatechange = () => this.#log(`ICE: ${peer.iceConnectionState}`);
     peer.onconnectionstatechange = () => this.#onConnectionState(peer.connectionState);
     await peer.setLocalDescription(await peer.createOffer());
   }
 
-  #sendOffer() {
+  #sendOffer(streamId) {
     if (this.#closed) return;
-    const { camera, streamId, log } = this.#options;
-    this.#send({ type: 'viewer', cameraId: camera, streamId, sdpOffer: this.#peer.localDescription.sdp });
+    this.#send({ type: 'viewer', cameraId: this.#options.camera, streamId, sdpOffer: this.#peer.localDescription.sdp });
     this.#offerSent = true;
     this.#ownCandidates.splice(0).forEach((message) => this.#send(message));
-    log('Offer sent');
+    this.#log('Offer sent');
   }
 
   // Candidates follow the offer, never overtake it. An empty one says that there are no more.
@@ -125,7 +142,7 @@ export class Connection {
         this.#onError(message.message || text.connection.noText);
         break;
       default:
-        this.#options.log(`Signaling: unknown message ${message.type}`);
+        this.#log(`Signaling: unknown message ${message.type}`);
     }
   }
 
@@ -138,7 +155,7 @@ export class Connection {
 
   async #onAnswer({ sdpAnswer, viewerId }) {
     this.#answered = true;
-    this.#options.log(`Answer received, viewer ${viewerId}`);
+    this.#log(`Answer received, viewer ${viewerId}`);
     await this.#peer.setRemoteDescription({ type: 'answer', sdp: sdpAnswer });
     if (this.#closed) return;
     for (const candidate of this.#foreignCandidates.splice(0)) await this.#addCandidate(candidate);
@@ -150,7 +167,7 @@ export class Connection {
       await this.#peer.addIceCandidate(candidate);
     } catch (error) {
       // One candidate that this browser cannot use is no reason to give up on the others.
-      this.#options.log(`Candidate refused: ${error.message}`);
+      this.#log(`Candidate refused: ${error.message}`);
     }
   }
 
@@ -159,7 +176,7 @@ export class Connection {
     const transport = this.#peer.getReceivers()[0]?.transport;
     if (!transport) return;
     transport.onstatechange = () => {
-      this.#options.log(`DTLS: ${transport.state}`);
+      this.#log(`DTLS: ${transport.state}`);
       // Signaling tells why, a moment sooner or later; without that word, somebody's stop would look like a fault.
       if (transport.state === 'closed') {
         clearTimeout(this.#timer);
@@ -170,12 +187,12 @@ export class Connection {
   }
 
   #onConnectionState(state) {
-    this.#options.log(`Connection: ${state}`);
+    this.#log(`Connection: ${state}`);
     if (this.#peer.getReceivers()[0]?.transport?.state === 'closed') return;
     clearTimeout(this.#timer);
     if (state === 'connected') {
       this.#connected = true;
-      this.#options.connected();
+      this.#tell('connected');
     } else if (state === 'failed') this.#lose(this.#connected ? 'media' : 'ice', this.#connected ? text.connection.interrupted : text.connection.failed);
     else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('media', text.connection.interrupted), DISCONNECT_GRACE_MS);
     else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(MEDIA_TIMEOUT_MS / 1000)), MEDIA_TIMEOUT_MS);
@@ -188,7 +205,7 @@ export class Connection {
   #lose(kind, reason) {
     if (this.#closed) return;
     this.#free();
-    this.#options.lost({ kind, reason });
+    this.#tell('lost', { kind, reason });
   }
 
   #free() {

@@ -18,10 +18,13 @@ export class FrameWatch {
       video.requestVideoFrameCallback(onFrame);
     };
     video.requestVideoFrameCallback?.(onFrame);
-    // Frames are not presented to a hidden page; give the first one after it is shown again some time.
+  }
+
+  /** Until `signal` aborts. Frames are not presented to a hidden page; the first one after it is shown again gets some time. */
+  attend(signal) {
     document.addEventListener('visibilitychange', () => {
       if (this.#lastAt !== null && !document.hidden && this.age() < FROZEN_AFTER_MS * 2) this.#lastAt = performance.now();
-    });
+    }, { signal });
   }
 
   /** A new frame was seen. */

@@ -77,7 +77,7 @@ export class Grid {
     this.#arrange();
     const any = [...this.#tiles.values()].some((tile) => !tile.node.hidden);
     empty.hidden = !loaded || any;
-    setText(empty, cameras.size === 0 ? words.empty : words.nothing);
+    setText(empty, cameras.size > 0 ? words.nothing : document.documentElement.dataset.role === 'view' ? words.emptyView : words.empty);
   }
 
   #build() {
@@ -99,7 +99,7 @@ export class Grid {
     const wall = h('button', { type: 'button', hidden: !document.fullscreenEnabled, onclick: () => parts.sections.requestFullscreen().catch(() => {}) }, words.wall);
     const id = h('input', { id: 'camera-input', maxlength: '32', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', 'aria-describedby': 'camera-hint' });
     parts.form = h('form', {
-      class: 'open-form', novalidate: true, hidden: true,
+      class: 'open-form needs-control', novalidate: true, hidden: true,
       onsubmit: (event) => {
         event.preventDefault();
         const camera = id.value.trim().toUpperCase();
@@ -120,6 +120,8 @@ export class Grid {
     const tile = new Tile({
       camera, api: this.#api, config: this.#config,
       on: {
+        // The way to the next page comes first.
+        open: () => setTimeout(() => this.#tiles.forEach((tile) => tile.leave())),
         toggle: (one) => this.#toggle(one), group: (one) => this.#askGroup(one), move: (one, key) => this.#moveByKey(one, key), grab: (event, one) => this.#grab(event, one),
       },
     });
@@ -168,7 +170,9 @@ export class Grid {
       const list = section.querySelector('ul');
       tiles.forEach((tile, index) => { if (list.children[index] !== tile.node) tile.moveTo(list, list.children[index] ?? null); });
       // As many across as down, where there is room for it.
-      list.style.setProperty('--across-auto', String(Math.ceil(Math.sqrt(tiles.filter((tile) => !tile.node.hidden).length)) || 1));
+      const across = String(Math.ceil(Math.sqrt(tiles.filter((tile) => !tile.node.hidden).length)) || 1);
+      list.style.setProperty('--across-auto', across);
+      list.dataset.across = across;
       section.querySelector('h2').hidden = names.length === 0;
       section.hidden = !tiles.some((tile) => !tile.node.hidden);
       const at = wanted.indexOf(name);

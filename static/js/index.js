@@ -1,13 +1,12 @@
 // The dashboard: its pages are #/ (cameras), #/camera/ID, #/activity and #/system.
 
 import { Api } from './api.js';
-import { CameraPage } from './camera.js';
 import { loadConfig } from './config.js';
 import { byId, h, isCameraId, setData, setText } from './dom.js';
 import { Grid } from './grid.js';
+import { loadSession, sessionTools } from './session.js';
 import { registerWorker, themeButton } from './shell.js';
 import { Store } from './store.js';
-import { ActivityPage, SystemPage } from './system.js';
 import { text } from './text.js';
 
 const config = await loadConfig((line) => console.warn(line));
@@ -16,6 +15,7 @@ const store = new Store(api);
 const grid = new Grid({ store, api, config });
 const main = byId('main');
 let page = null;
+let shown = 0;
 
 // Read-only, for tests and for people with the console open.
 Object.defineProperty(window, 'honeycast', { value: Object.freeze({ get tiles() { return grid.states; }, get loaded() { return store.loaded; } }) });
@@ -25,6 +25,8 @@ byId('nav').setAttribute('aria-label', text.nav.label);
 byId('nav').append(...links);
 byId('skip').textContent = text.nav.skip;
 byId('top-tools').append(themeButton());
+const session = loadSession(api);
+session.then((who) => byId('top-tools').append(sessionTools(who) ?? ''));
 setText(byId('health-text'), text.health.asking);
 main.append(grid.node);
 
@@ -34,16 +36,25 @@ show(false);
 registerWorker();
 await store.start();
 
-function show(moved) {
+// The other pages are loaded when somebody goes there.
+async function pageAt(where, camera) {
+  if (where === '#/camera') return new (await import('./camera.js')).CameraPage({ id: camera, store, api, config, onTitle: title });
+  if (where === '#/system') return new (await import('./system.js')).SystemPage({ store, api, session });
+  if (where === '#/activity') return new (await import('./system.js')).ActivityPage({ store });
+  return null;
+}
+
+async function show(moved) {
+  const mine = shown += 1;
   page?.close();
   page?.node.remove();
   page = null;
   const camera = /^#\/camera\/([0-9A-Fa-f]{32})$/.exec(location.hash)?.[1].toUpperCase();
   const where = camera && isCameraId(camera) ? '#/camera' : location.hash;
-  if (where === '#/camera') page = new CameraPage({ id: camera, store, api, config, onTitle: title });
-  else if (where === '#/system') page = new SystemPage({ store, api });
-  else if (where === '#/activity') page = new ActivityPage({ store });
-  grid.node.hidden = page !== null;
+  grid.node.hidden = ['#/camera', '#/system', '#/activity'].includes(where);
+  const next = await pageAt(where, camera).catch((error) => ({ node: h('div', {}, h('h1', { tabindex: '-1' }, text.api.unreachable), h('p', { class: 'quiet' }, error.message)), close() {} }));
+  if (mine !== shown) return next?.close();
+  page = next;
   if (page) main.append(page.node);
   const current = page ? where : '#/';
   for (const link of links) {
@@ -57,6 +68,7 @@ function show(moved) {
     // A new page begins at its heading, for those who do not see it change.
     heading.focus({ preventScroll: true });
   }
+  return undefined;
 }
 
 function title(words) {

@@ -24,14 +24,14 @@ export class Pane {
   #onChange;
 
   /** `main`: the only pane, or the first: its parts have the page's ids. */
-  constructor({ camera, name, api, config, log, main, onChange = () => {} }) {
+  constructor({ camera, name, api, config, log, main, starts, onChange = () => {} }) {
     this.camera = camera;
     this.#onChange = onChange;
     this.#picture = new Picture({ id: main ? 'video' : undefined });
     this.#build(main);
     this.rename(name);
     const { video } = this.#picture;
-    this.player = new Player({ video, api, config, camera, log, hooks: this.#picture.hooks });
+    this.player = new Player({ video, api, config, camera, log, hooks: this.#picture.hooks, starts });
     this.player.addEventListener('change', () => this.#draw());
     this.#zoom = new Zoom(this.#stage, this.#picture.node, (scale) => {
       this.#parts.zoomReset.disabled = scale === 1;
@@ -44,8 +44,9 @@ export class Pane {
     this.#picture.showStill(api.stillUrl(camera));
   }
 
-  start() {
-    this.player.start();
+  /** `early`: what was begun for it before. */
+  start(early) {
+    this.player.start(null, early);
   }
 
   rename(name) {

@@ -25,7 +25,7 @@ const DEAD_AFTER_SLEEP_MS = 4_000;
 const SLEEP_MS = 10_000;
 // A stopped stream may be started by somebody else.
 const RETURN_MS = 3_000;
-// So many times without a path for media, and HTTP is tried.
+// So many times without a path for media, and HTTP is tried; where there never was one, the first is enough.
 const ICE_FAILURES = 2;
 
 /**
@@ -46,10 +46,12 @@ export class Player extends EventTarget {
   #reader = new StatsReader();
   #run = null;
   #connection = null;
+  #early = null;
   #wake = () => {};
   #slept = false;
   #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, mode: 'webrtc', stats: NO_STATS });
 
+  /** `starts`: whether a stream that does not run may be started, or a promise of that. */
   constructor({ video, api, config, camera, log = () => {}, hooks = {}, audio = true, starts = true }) {
     super();
     this.#video = video;
@@ -78,10 +80,11 @@ export class Player extends EventTarget {
 
   /**
    * Starts watching. The stream is started too if it does not run, where that is wanted. Who knows the running one
-   * names it, and saves a question.
+   * names it, and saves a question. `early` is what `early.js` began for this camera.
    */
-  start(streamId = null) {
+  start(streamId = null, early = null) {
     this.#end();
+    this.#early = early;
     const run = new AbortController();
     this.#run = run;
     const hurry = () => this.#wake();
@@ -89,6 +92,7 @@ export class Player extends EventTarget {
     document.addEventListener('visibilitychange', hurry, { signal: run.signal });
     this.#watchSleep(run.signal);
     this.#set({ state: 'connecting', detail: '', frozenSeconds: 0 });
+    this.#frames.attend(run.signal);
     this.#loop(streamId, run.signal).catch((error) => {
       if (!run.signal.aborted) this.#refuse(error.message);
     });
@@ -119,6 +123,8 @@ export class Player extends EventTarget {
     this.#run = null;
     this.#connection?.close();
     this.#connection = null;
+    this.#early?.connection.close();
+    this.#early = null;
   }
 
   #clear() {
@@ -144,21 +150,26 @@ export class Player extends EventTarget {
   }
 
   async #loop(known, signal) {
-    let mayStart = this.#starts;
+    let mayStart = true;
     let failures = 0;
     let iceFailures = 0;
+    let everConnected = false;
     for (;;) {
       let lost;
       try {
-        const found = known ? this.#found(known) : await this.#find(mayStart, signal);
+        const guessed = known ?? this.#early?.guess ?? null;
         known = null;
+        const found = guessed ? this.#found(guessed) : await this.#find(mayStart, signal);
         if (found.gone) {
           await this.#waitForReturn(found.gone, signal);
           failures = 0;
           continue;
         }
         lost = await this.#watch(found.streamId, signal);
+        // What was known had become old meanwhile: the server knows better.
+        if (guessed && lost.kind === 'refused') continue;
         if (lost.stable) failures = 0;
+        everConnected ||= lost.connected;
         iceFailures = lost.kind === 'ice' || (lost.kind === 'browser' && !lost.stable) ? iceFailures + 1 : 0;
       } catch (error) {
         signal.throwIfAborted();
@@ -167,14 +178,14 @@ export class Player extends EventTarget {
       }
       this.#log(lost.reason);
       // Only a stop by somebody is respected: after a restart of the service, or a failure, the stream is wanted still.
-      mayStart = this.#starts && lost.kind !== 'stopped';
+      mayStart = lost.kind !== 'stopped';
       if (lost.kind === 'stopped') continue;
-      if (iceFailures >= ICE_FAILURES && fallbackOffered() && await this.#watchOverHttp(signal)) {
+      if (iceFailures >= (everConnected ? ICE_FAILURES : 1) && fallbackOffered() && await this.#watchOverHttp(signal)) {
         failures = 0;
         // HTTP only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
         const last = await this.#api.lastState(this.#camera, signal).catch(() => null);
         signal.throwIfAborted();
-        mayStart = this.#starts && !['stopping', 'stopped'].includes(last?.value);
+        mayStart = !['stopping', 'stopped'].includes(last?.value);
         continue;
       }
       const seconds = BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length - 1)];
@@ -187,9 +198,14 @@ export class Player extends EventTarget {
 
   // The running stream's id, or `gone` with the state and the words to show.
   async #find(mayStart, signal) {
-    const stream = await this.#api.running(this.#camera, signal);
+    const stream = this.#early ? await this.#early.running : await this.#api.running(this.#camera, signal);
+    signal.throwIfAborted();
     if (stream?.state === 'active' || stream?.state === 'starting') return this.#found(stream.stream_id);
-    if (!mayStart) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
+    // What was opened early waits for a stream that does not run.
+    this.#early?.connection.close();
+    this.#early = null;
+    if (mayStart && !stream && !await this.#starts) return { gone: { state: 'stopped', detail: text.player.mayNot } };
+    if (!mayStart || !await this.#starts) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
     this.#set({ detail: text.player.starting });
     this.#log('No running stream: starting it');
     return this.#found(await this.#api.start(this.#camera, signal));
@@ -205,7 +221,7 @@ export class Player extends EventTarget {
     this.#log(`Stream ended: ${gone.detail}`);
     this.#clear();
     let attempts = 0;
-    let startAt = gone.state === 'error' && this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
+    let startAt = gone.state === 'error' && await this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
     for (;;) {
       const seconds = Math.ceil((startAt - performance.now()) / 1000);
       const detail = Number.isFinite(seconds) ? text.player.retryStart(gone.detail, Math.max(1, seconds)) : gone.detail;
@@ -221,7 +237,8 @@ export class Player extends EventTarget {
       const found = await this.#find(false, signal).catch(() => null);
       signal.throwIfAborted();
       if (found?.streamId) break;
-      if (found?.gone) gone = found.gone;
+      // The first words say more of an end than the second.
+      if (found?.gone && !(found.gone.state === 'stopped' && gone.state === 'stopped')) gone = found.gone;
     }
     this.#set({ state: 'connecting', detail: text.player.again });
   }
@@ -234,19 +251,19 @@ export class Player extends EventTarget {
     let lost = null;
     this.#frames.reset();
     this.#slept = false;
-    const connection = new Connection({
-      signalingUrl: withToken(this.#config.signalingUrl),
-      iceServers: this.#config.iceServers,
-      camera: this.#camera,
-      streamId,
-      audio: this.#audio,
+    const connection = this.#early?.connection ?? new Connection({
+      signalingUrl: withToken(this.#config.signalingUrl), iceServers: this.#config.iceServers, camera: this.#camera, streamId, audio: this.#audio,
+    });
+    const opened = this.#early !== null;
+    this.#early = null;
+    this.#connection = connection;
+    connection.attach({
       log: this.#log,
       stream: (stream) => this.#show(stream),
       connected: () => { connected = true; },
       lost: (how) => { lost = how; this.#wake(); },
     });
-    this.#connection = connection;
-    connection.open();
+    if (!opened) connection.open();
     this.#set({ mode: 'webrtc' });
 
     let nextStats = 0;
@@ -291,7 +308,7 @@ export class Player extends EventTarget {
     }
     this.#connection = null;
     const stable = liveSince !== null && performance.now() - liveSince >= STABLE_MS;
-    return { ...lost, stable };
+    return { ...lost, stable, connected };
   }
 
   // Plays over HTTP until that ends; whether it was worth trying.

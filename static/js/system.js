@@ -2,30 +2,34 @@
 
 import { fill, list, logRow } from './camera.js';
 import { h, setText, stateLine } from './dom.js';
-import { bitrate, exactTime, number, sentence, timeOf } from './format.js';
+import { bitrate, duration, exactTime, number, percent, sentence, timeOf } from './format.js';
 import { text } from './text.js';
 
 const words = text.system;
 const REFRESH_MS = 5_000;
+const LEAST_AVERAGED_S = 60;
 
 export class SystemPage {
   node;
   #store;
   #api;
+  #session;
   #parts = {};
   #timer;
+  #load = [];
   #over = new AbortController();
 
-  constructor({ store, api }) {
+  constructor({ store, api, session }) {
     this.#store = store;
     this.#api = api;
+    this.#session = session;
     const parts = this.#parts;
     for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: 'box-body' });
     this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, words.title),
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns two', hidden: true },
         h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.facts), parts.reasons, parts.facts)),
-        h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources, h('h3', {}, words.dropped), parts.dropped))));
+        h('div', { class: 'column needs-admin needs-all' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources, h('h3', {}, words.dropped), parts.dropped))));
     store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
     this.#draw();
     this.#refresh();
@@ -50,14 +54,42 @@ export class SystemPage {
       [words.streams, number(health.active_streams)], [words.viewers, number(health.total_viewers)], [words.bitrate, bitrate(total)],
       [words.known, number(health.cameras_known ?? cameras.size)], [words.onlineNow, health.cameras_online],
       [words.store, storeWords(health.camera_store)],
-      [words.tls, health.certificate && (health.certificate.failure ? words.tlsFailed(health.certificate.failure) : exactTime(health.certificate.loaded_at))],
+      [words.tls, health.certificate && (health.certificate.failure ? words.tlsFailed(health.certificate.failure) : words.tlsReloads(exactTime(health.certificate.loaded_at), health.certificate.reloads))],
+      [words.tlsUntil, health.certificate?.not_after && exactTime(health.certificate.not_after)],
+      ...this.#load,
       [words.checked, timeOf(health.timestamp)],
     ]));
     return undefined;
   }
 
+  // Of the process. Its processor time is counted in whole seconds: a share of a short time would be none.
+  async #measure(signal) {
+    const metrics = await this.#api.metrics(signal).catch(() => null);
+    if (!metrics || signal.aborted) return;
+    const { process_cpu_seconds_total: used, process_resident_memory_bytes: bytes, process_start_time_seconds: start, process_open_fds: files } = metrics;
+    const now = Date.now() / 1000;
+    this.#load = [
+      [words.uptime, Number.isFinite(start) ? duration(now - start) : null],
+      [words.cpu, now - start > LEAST_AVERAGED_S ? words.ofCore(percent(used / (now - start))) : null],
+      [words.memory, Number.isFinite(bytes) ? `${number(Math.round(bytes / 2 ** 20))} MiB` : null],
+      [words.files, Number.isFinite(files) ? number(files) : null],
+    ];
+    this.#draw();
+  }
+
   async #refresh() {
     const { signal } = this.#over;
+    const { role, all_cameras: all } = await this.#session;
+    if (all) await this.#measure(signal);
+    // Not everybody is told of strangers.
+    if (role === 'admin' && all) await this.#drawSources(signal);
+    if (signal.aborted) return;
+    await this.#store.known;
+    this.node.querySelector('.columns').hidden = false;
+    this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
+  }
+
+  async #drawSources(signal) {
     try {
       const [{ sources, dropped }] = await Promise.all([this.#api.sources(signal), this.#store.known]);
       const row = (source) => h('tr', {}, h('td', {}, source.address), h('td', {}, source.reason.replaceAll('_', ' ')), h('td', { class: 'number' }, number(source.packets)),
@@ -69,18 +101,9 @@ export class SystemPage {
           h('table', {}, h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))), h('tbody', {}, sources.map(row)))));
       const some = Object.entries(dropped).filter(([, count]) => count > 0);
       this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
-    } catch (error) {
-      if (signal.aborted) return;
-      // Not everybody may see it; that the server is away is said by the store.
-      if (error.status === 403) {
-        this.#parts.sources.replaceChildren(h('p', { class: 'quiet' }, sentence(error.message)));
-        this.node.querySelector('.columns').hidden = false;
-        return;
-      }
+    } catch {
+      // That the server is away is said by the store.
     }
-    if (signal.aborted) return;
-    this.node.querySelector('.columns').hidden = false;
-    this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { h, icon, iconButton, setData, setText } from './dom.js';
 import { ago, bitrate, sentence } from './format.js';
+import { leaveGuess } from './guess.js';
 import { Picture } from './picture.js';
 import { Player } from './player.js';
 import { text } from './text.js';
@@ -41,7 +42,7 @@ export class Tile {
     this.camera = camera;
     this.#player = new Player({ video: this.#picture.video, api, config, camera: camera.camera_id, hooks: this.#picture.hooks, audio: false, starts: false });
     this.#player.addEventListener('change', () => this.#drawPicture());
-    this.#build(on);
+    this.#build(on, config);
     this.update(camera);
   }
 
@@ -111,11 +112,11 @@ export class Tile {
     this.#parts.move.focus();
   }
 
-  #build(on) {
+  #build(on, config) {
     const parts = this.#parts;
     parts.badge = h('span', { class: 'badge' });
     parts.why = h('p', { class: 'why' });
-    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}` }, h('span', { class: 'enlarge' }, icon('full')));
+    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}`, onclick: (event) => this.#onOpen(event, on, config) }, h('span', { class: 'enlarge' }, icon('full')));
     parts.live = iconButton('play', '', () => { this.#wanted = true; this.#decide(); }, { class: 'icon-button play', hidden: true });
     parts.name = h('a', { class: 'name', href: `#/camera/${this.id}` });
     parts.onlineText = h('span');
@@ -123,7 +124,7 @@ export class Tile {
     parts.numbers = h('p', { class: 'numbers' });
     parts.facts = h('p', { class: 'facts' });
     parts.event = h('p', { class: 'facts' });
-    parts.toggle = h('button', { type: 'button', class: 'toggle', onclick: () => on.toggle(this) });
+    parts.toggle = h('button', { type: 'button', class: 'toggle needs-control', onclick: () => on.toggle(this) });
     parts.group = h('button', { type: 'button', class: 'icon-button bare', onclick: () => on.group(this) }, icon('group'));
     parts.move = h('button', {
       type: 'button', class: 'icon-button bare grip', 'aria-describedby': 'move-hint',
@@ -135,6 +136,13 @@ export class Tile {
       h('div', { class: 'foot' },
         parts.name, h('div', { class: 'foot-tools' }, parts.toggle, parts.group, parts.move),
         h('div', { class: 'foot-text' }, parts.online, parts.numbers, parts.facts, parts.event)));
+  }
+
+  // The viewer page follows: it is told what is known, and gets the processor that the pictures here need.
+  #onOpen(event, on, config) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    leaveGuess(this.id, this.camera.streamInfo?.stream_id, config);
+    on.open?.();
   }
 
   // Connects when there is something to see and somebody to see it; lets go otherwise.

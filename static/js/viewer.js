@@ -1,23 +1,19 @@
 // The viewer page: one pane for each ?camera=, or a list of running streams to choose from.
 
-import { Api } from './api.js';
-import { loadConfig, root, token, withToken } from './config.js';
-import { byId, h, isCameraId, setText, stateLine } from './dom.js';
+import { root, token, withToken } from './config.js';
+import { byId, h, setText, stateLine } from './dom.js';
+import { cameras, early, logTo, wanted } from './early.js';
 import { duration, sentence } from './format.js';
 import { Pane } from './pane.js';
+import { loadSession, mayControl, sessionTools } from './session.js';
 import { themeButton } from './shell.js';
 import { NO_STATS } from './stats.js';
 import { text } from './text.js';
 
 const LOG_LINES = 300;
 const LIST_MS = 3_000;
-// More than these would not be seen.
-const MAX_PANES = 16;
 const words = text.viewer;
 
-const wanted = [...new Set(new URLSearchParams(location.search).getAll('camera').flatMap((value) => value.split(','))
-  .map((id) => id.trim().toUpperCase()).filter(Boolean))];
-const cameras = wanted.filter(isCameraId).slice(0, MAX_PANES);
 const panes = [];
 const NOTHING = Object.freeze({ state: 'idle', detail: '', stats: NO_STATS });
 
@@ -44,8 +40,10 @@ if (location.pathname.includes('/livestream/')) {
 byId('top-tools').append(themeButton());
 setText(byId('log-title'), words.log);
 byId('log').setAttribute('aria-label', words.logLabel);
-const config = await loadConfig(log);
-const api = new Api(config.apiBase);
+logTo(log);
+const { config, api, begun } = await early;
+const session = loadSession(api);
+session.then((who) => byId('top-tools').append(sessionTools(who) ?? ''));
 if (cameras.length > 0) watch();
 else choose();
 
@@ -56,13 +54,14 @@ function watch() {
   const grid = byId('panes');
   grid.dataset.count = String(cameras.length);
   grid.style.setProperty('--across', String(Math.ceil(Math.sqrt(cameras.length))));
+  const starts = session.then(mayControl);
   for (const camera of cameras) {
     const prefix = cameras.length > 1 ? `${camera.slice(0, 8)}: ` : '';
-    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, onChange: drawTitle });
+    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, starts, onChange: drawTitle });
     panes.push(pane);
     grid.append(pane.node);
   }
-  for (const pane of panes) pane.start();
+  for (const pane of panes) pane.start(begun.get(pane.camera));
   window.addEventListener('pagehide', () => panes.forEach((pane) => pane.player.leave()));
   window.addEventListener('pageshow', (event) => {
     if (event.persisted) panes.filter((pane) => pane.player.snapshot.state !== 'stopped').forEach((pane) => pane.start());

@@ -143,11 +143,27 @@ scenario('the system and activity pages say how the service is', async (world) =
   await until('the header says so', async () => (await page.locator('#health').innerText()).startsWith('Degraded'));
 });
 
+// In the page, before its scripts: what is open of it.
+function countConnections() {
+  const [peers, sockets] = [[], []];
+  window.RTCPeerConnection = class extends window.RTCPeerConnection {
+    constructor(...args) { super(...args); peers.push(this); }
+  };
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...args) { super(...args); sockets.push(this); }
+  };
+  window.open_ = () => ({
+    peers: peers.filter((peer) => peer.connectionState !== 'closed').length,
+    sockets: sockets.filter((socket) => socket.readyState <= WebSocket.OPEN).length,
+  });
+}
+
 scenario('sixteen cameras: only tiles on the screen connect, others let go, leaving frees every viewer', async (world) => {
   const names = Array.from({ length: 16 }, (_, index) => `Camera ${String(index + 1).padStart(2, '0')}`);
   const { server, ids } = await cameras(world, names);
   for (const id of ids) assert.equal((await server.start(id)).status, 201);
-  const page = await world.page(await world.browser(), `${server.dashboard}/`);
+  const page = await world.page(await world.browser(), `${server.dashboard}/`, { before: [countConnections] });
+  const open = () => page.evaluate(() => window.open_());
   await page.getByLabel('Layout').selectOption('4');
   const onScreen = () => page.evaluate(() => [...document.querySelectorAll('.tile')].filter((tile) => {
     const box = tile.querySelector('.screen').getBoundingClientRect();
@@ -158,11 +174,13 @@ scenario('sixteen cameras: only tiles on the screen connect, others let go, leav
   await page.setViewportSize({ width: 1200, height: 1500 });
   await liveTiles(page, 16, 60_000);
   assert.deepEqual(await watched(), [...ids].sort());
+  assert.deepEqual(await open(), { peers: 16, sockets: 16 }, 'one connection for each picture');
 
   await page.setViewportSize({ width: 1200, height: 480 });
   const few = await onScreen();
   assert.ok(few.length > 0 && few.length < 16, `${few.length} on the screen`);
   await until('the others are let go', async () => (await watched()).join() === few.join());
+  assert.deepEqual(await open(), { peers: few.length, sockets: few.length }, 'in the browser, too');
   await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
   await until('those that came are there, those that went are not', async () => {
     const now = await onScreen();
@@ -171,6 +189,7 @@ scenario('sixteen cameras: only tiles on the screen connect, others let go, leav
 
   await page.goto(`${server.dashboard}/#/system`);
   await until('another page of the dashboard needs no picture', async () => (await watched()).length === 0);
+  assert.deepEqual(await open(), { peers: 0, sockets: 0 });
   await page.goto(`${server.dashboard}/#/`);
   await until('they are back', async () => (await watched()).length === few.length);
   await page.close({ runBeforeUnload: true });

@@ -4,8 +4,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { inState } from './lib/browser.mjs';
 import { BINARY } from './lib/server.mjs';
+import { accessible, fits, quiet } from './lib/pages.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
+
+const createToken = (...args) => execFileSync(BINARY, ['create-token', ...args], { encoding: 'utf8', env: { JWT_SECRET_KEY: SECRET }, stdio: 'pipe' }).trim();
 
 const SECRET = 'the secret of the tokens of this test';
 
@@ -24,7 +27,7 @@ scenario('who logs in watches, and who has no key does not', async (world) => {
   assert.equal(new URL(page.url()).pathname, '/login');
   await page.fill('#credential', 'not a key');
   await page.click('#submit');
-  await until('the refusal is shown', async () => (await page.textContent('#notice')) === 'The key is not known');
+  await until('the refusal is shown', async () => (await page.textContent('#notice')) === 'The key is not known.');
   await page.fill('#credential', key);
   await page.click('#submit');
   // The page goes where it wanted; API and signaling are on other ports and get the cookie as well.
@@ -33,9 +36,75 @@ scenario('who logs in watches, and who has no key does not', async (world) => {
   assert.equal(await page.evaluate(() => document.cookie), '', 'no script can read it');
 
   // A link with a token, in a browser that has never logged in.
-  const token = execFileSync(BINARY, ['create-token'], { encoding: 'utf8', env: { JWT_SECRET_KEY: SECRET }, stdio: 'pipe' }).trim();
+  const token = createToken();
   const linked = await world.page(browser, `${server.dashboard}/livestream/viewer?camera=${id}&token=${token}`);
   await inState(linked, 'live');
   assert.doesNotMatch(await linked.textContent('#log'), new RegExp(token), 'the token is not shown');
   assert.deepEqual([...page.problems, ...linked.problems], []);
+});
+
+scenario('who may only watch is offered nothing else, is named, and logs out', async (world) => {
+  const viewer = createKey('view');
+  const admin = createKey('admin');
+  const { server, id } = await world.site({ env: { AUTH_ENABLED: 'true', AUTH_API_KEYS: `${viewer.entry},${admin.entry}`, JWT_SECRET_KEY: SECRET } });
+  const browser = await world.browser();
+  const page = await world.page(browser, `${server.dashboard}/`);
+  await page.waitForURL(/\/login/);
+  await accessible(page, 'login');
+  for (const width of [320, 390, 1280]) await fits(page, width);
+  const logIn = async (key) => {
+    await page.fill('#credential', key);
+    await page.click('#submit');
+    await page.locator('.tile').waitFor();
+    await page.getByRole('button', { name: 'Log out' }).waitFor();
+  };
+  await logIn(viewer.key);
+  assert.equal(await page.locator('.toggle:visible, #camera-input:visible').count(), 0, 'neither start nor stop');
+  await accessible(page, 'dashboard of a viewer');
+  await page.goto(`${server.dashboard}/#/system`);
+  await page.getByText('Everything works.').waitFor();
+  assert.equal(await page.getByText('Unknown senders').isVisible(), false);
+  await page.goto(`${server.dashboard}/#/camera/${id}`);
+  await page.getByRole('heading', { name: 'Codec doctor' }).waitFor();
+  assert.equal(await page.locator('#label-name').isVisible(), false);
+  // Nothing runs, and this page may not start it: it waits, and shows what others start.
+  await page.goto(`${server.dashboard}/livestream/viewer?camera=${id}`);
+  await page.getByText('your login may not start it').first().waitFor();
+  const started = await fetch(`${server.api}/streams/${id}/start`, { method: 'POST', headers: { authorization: `Bearer ${admin.key}` } });
+  assert.equal(started.status, 201);
+  await inState(page, 'live');
+  quiet(page);
+
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.waitForURL(/\/login/);
+  await page.goto(`${server.dashboard}/`);
+  await page.waitForURL(/\/login/);
+  await logIn(admin.key);
+  await page.locator('.toggle:visible').waitFor();
+  await page.goto(`${server.dashboard}/#/system`);
+  await page.getByText('Unknown senders').waitFor();
+  await page.getByText('Memory', { exact: true }).waitFor();
+  assert.match(await page.locator('.facts-list').first().innerText(), /\d+ MiB/);
+  assert.deepEqual(page.problems, []);
+});
+
+scenario('a token that ends while a page is open leads to the login, and back to where one was', async (world) => {
+  const viewer = createKey('view');
+  const admin = createKey('admin');
+  const { server, id } = await world.site({ env: { AUTH_ENABLED: 'true', AUTH_API_KEYS: `${viewer.entry},${admin.entry}`, JWT_SECRET_KEY: SECRET } });
+  await fetch(`${server.api}/streams/${id}/start`, { method: 'POST', headers: { authorization: `Bearer ${admin.key}` } });
+  const browser = await world.browser();
+  const token = createToken('--seconds', '8');
+  const pages = await Promise.all([`/livestream/viewer?camera=${id}`, '/'].map((path) => world.page(browser, `${server.dashboard}${path}${path.includes('?') ? '&' : '?'}token=${token}`)));
+  await inState(pages[0], 'live');
+  for (const page of pages) await page.waitForURL(/\/login\?/);
+  for (const page of pages) {
+    assert.doesNotMatch(page.url(), /token/);
+    await page.getByText('Your login has ended.').waitFor();
+    await page.fill('#credential', viewer.key);
+    await page.click('#submit');
+  }
+  await inState(pages[0], 'live');
+  await pages[1].locator('.tile').waitFor();
+  assert.deepEqual(pages.flatMap((page) => page.problems), []);
 });

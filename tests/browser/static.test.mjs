@@ -52,12 +52,13 @@ test('no page weighs more than 150 KB before media', () => {
     for (const [, next] of read(name).matchAll(/from '\.\/([^']+)'/g)) modules(`js/${next}`, seen);
     return seen;
   };
-  for (const name of ['index.html', 'viewer.html', 'offline.html']) {
+  for (const name of ['index.html', 'viewer.html', 'login.html', 'offline.html']) {
     const parts = [...read(name).matchAll(/="static\/([^"]+)"/g)].map((match) => match[1]);
     const all = new Set([name, ...parts, ...parts.filter((part) => part.endsWith('.js')).flatMap((part) => [...modules(part)])]);
     // Without this, each level of imports costs a round trip.
     const entry = /type="module" src="static\/([^"]+)"/.exec(read(name))[1];
-    const loaded = [...modules(entry)].filter((part) => part !== entry).sort();
+    const named = [...read(name).matchAll(/<script[^>]* src="static\/([^"]+)"/g)].map((match) => match[1]);
+    const loaded = [...modules(entry)].filter((part) => !named.includes(part)).sort();
     if (name !== 'offline.html') assert.deepEqual([...read(name).matchAll(/modulepreload" href="static\/([^"]+)"/g)].map((match) => match[1]).sort(), loaded, name);
     const total = [...all].reduce((sum, part) => sum + weight(part), 0);
     assert.ok(total > 1_000 && total <= 150_000, `${name}: ${total} bytes`);
@@ -69,5 +70,14 @@ test('every field of a page has a label, and its language is said', () => {
     const text = read(name);
     for (const [, id] of text.matchAll(/<input id="([^"]+)"/g)) assert.match(text, new RegExp(`<label for="${id}"`), `${name}: ${id}`);
     assert.match(text, /<html lang="en">/);
+  }
+});
+
+test('every page has a title, a description, a size for phones and its colours', () => {
+  for (const name of files.filter((file) => file.endsWith('.html'))) {
+    const text = read(name);
+    for (const pattern of [/<!doctype html>/, /<meta charset="utf-8">/, /<title>[^<]+<\/title>/, /<meta name="description" content="[^"]{20,160}">/, /<meta name="viewport" content="width=device-width, initial-scale=1[^"]*">/, /<meta name="color-scheme" content="light dark">/]) assert.match(text, pattern, name);
+    assert.doesNotMatch(text, /user-scalable=no|maximum-scale/, `${name} may be enlarged`);
+    for (const [image] of text.matchAll(/<img[^>]*>/g)) assert.match(image, / alt="[^"]*".* width="\d+" height="\d+"/, `${name}: ${image}`);
   }
 });
