@@ -36,11 +36,15 @@ use support::service::Service;
 
 const CAMERA: &str = "00000001F1FA4C6CAEBA3E2FD85EFEBF";
 const CAMERA_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("LOCAL_IP", "127.0.0.1"),
     ("EXTERNAL_IP", "127.0.0.1"),
     ("STREAM_IDLE_TIMEOUT", "0"),
     ("MAX_VIEWERS_PER_STREAM", "100000"),
+    // All viewers come from one address.
+    ("LIMIT_REQUESTS_PER_SECOND", "0"),
+    ("LIMIT_CONNECTIONS", "100000"),
+    ("LIMIT_CONNECTIONS_PER_CLIENT", "100000"),
     ("LOG_LEVEL", "warn"),
 ];
 /// Between two looks at something that nobody reports.

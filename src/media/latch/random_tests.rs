@@ -35,7 +35,7 @@ const PORT_RESTS: Duration = Duration::from_secs(1);
 /// Another port: one that was another's, or next to it so that it is for another medium, or a new one.
 fn another_port(
     senders: &[Sender],
-    freed: &mut Vec<(u16, Instant)>,
+    freed: &mut [(u16, Instant)],
     fresh: &mut u16,
     offset: u16,
     now: Instant,
