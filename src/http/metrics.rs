@@ -87,7 +87,7 @@ fn ingest(page: &mut Page, camera: &str, stats: &IngestStats) {
     page.maybe(&catalog::INGEST_LAST_KEYFRAME, of, seconds(stats.last_keyframe));
     page.count(&catalog::FEEDBACK_SENT, of, stats.feedback_sent);
     page.maybe(&catalog::FEEDBACK_LAST, of, seconds(stats.last_feedback));
-    page.count(&catalog::FEEDBACK_REMB, of, stats.remb);
+    page.add(&catalog::FEEDBACK_REMB, of, stats.remb as f64 / 8.0);
     page.count(&catalog::FEEDBACK_KEYFRAMES, of, stats.plis_sent);
     page.count(&catalog::FEEDBACK_NACKS, of, stats.nacks_sent);
     let health = &stats.feedback_health;
@@ -102,7 +102,7 @@ fn track(page: &mut Page, of: &[&str], track: &TrackStats) {
     page.count(&catalog::INGEST_LOST, of, track.lost);
     page.count(&catalog::INGEST_DUPLICATES, of, track.duplicates);
     page.add(&catalog::INGEST_JITTER, of, track.jitter_ms / 1_000.0);
-    page.count(&catalog::INGEST_BITRATE, of, track.bitrate);
+    page.add(&catalog::INGEST_BITRATE, of, track.bitrate as f64 / 8.0);
 }
 
 fn viewers(page: &mut Page, streams: &[StreamInfo], viewers: &[ViewerInfo]) {

@@ -30,7 +30,7 @@ async fn the_metrics_page_tells_what_the_api_tells() {
         (format!("honeycast_ingest_packets_total{{camera=\"{CAMERA}\",medium=\"video\"}}"), 812.0),
         (format!("honeycast_ingest_lost_packets{{camera=\"{CAMERA}\",medium=\"video\"}}"), 3.0),
         (format!("honeycast_ingest_jitter_seconds{{camera=\"{CAMERA}\",medium=\"video\"}}"), 0.0025),
-        (format!("honeycast_feedback_remb_bits_per_second{{camera=\"{CAMERA}\"}}"), 2_500_000.0),
+        (format!("honeycast_feedback_remb_bytes_per_second{{camera=\"{CAMERA}\"}}"), 312_500.0),
         (format!("honeycast_stream_viewers{{camera=\"{CAMERA}\"}}"), 1.0),
         ("honeycast_streams{state=\"active\"}".into(), 1.0),
         ("honeycast_viewers{connected=\"false\"}".into(), 1.0),

@@ -33,13 +33,7 @@ struct Sender {
 const PORT_RESTS: Duration = Duration::from_secs(1);
 
 /// Another port: one that was another's, or next to it so that it is for another medium, or a new one.
-fn another_port(
-    senders: &[Sender],
-    freed: &mut [(u16, Instant)],
-    fresh: &mut u16,
-    offset: u16,
-    now: Instant,
-) -> u16 {
+fn another_port(senders: &[Sender], freed: &mut [(u16, Instant)], fresh: &mut u16, offset: u16, now: Instant) -> u16 {
     let clear = |port: u16| {
         senders.iter().all(|sender| port.abs_diff(sender.port) > 2)
             && !freed.iter().any(|(old, at)| *at + PORT_RESTS > now && port.abs_diff(*old) <= 2)

@@ -63,7 +63,7 @@ families! {
     INGEST_LOST: Gauge "ingest_lost_packets" ["camera", "medium"] "Packets of the stream that are missing; a late one is taken off again";
     INGEST_DUPLICATES: Counter "ingest_duplicate_packets_total" ["camera", "medium"] "Packets that were received before";
     INGEST_JITTER: Gauge "ingest_jitter_seconds" ["camera", "medium"] "Interarrival jitter (RFC 3550)";
-    INGEST_BITRATE: Gauge "ingest_bitrate_bits_per_second" ["camera", "medium"] "Bitrate of the last second";
+    INGEST_BITRATE: Gauge "ingest_rate_bytes_per_second" ["camera", "medium"] "Bytes of the last second";
     INGEST_LAST_PACKET: Gauge "ingest_last_packet_time_seconds" ["camera"] "When the last packet arrived, in seconds since 1970";
     INGEST_LAST_KEYFRAME: Gauge "ingest_last_keyframe_time_seconds" ["camera"] "When the last keyframe began, in seconds since 1970";
     INGEST_DROPPED: Counter "ingest_dropped_packets_total" ["reason"] "Datagrams dropped on the camera ports, by reason";
@@ -71,7 +71,7 @@ families! {
 
     FEEDBACK_SENT: Counter "feedback_sent_total" ["camera"] "RTCP packets sent to the camera";
     FEEDBACK_LAST: Gauge "feedback_last_time_seconds" ["camera"] "When RTCP was last sent to the camera, in seconds since 1970";
-    FEEDBACK_REMB: Gauge "feedback_remb_bits_per_second" ["camera"] "What the camera was last asked to send at most";
+    FEEDBACK_REMB: Gauge "feedback_remb_bytes_per_second" ["camera"] "What the camera was last asked to send at most";
     FEEDBACK_KEYFRAMES: Counter "feedback_keyframe_requests_total" ["camera"] "PLIs and FIRs sent to the camera";
     FEEDBACK_NACKS: Counter "feedback_nacked_packets_total" ["camera"] "Packets that the camera was asked for again";
     FEEDBACK_FOLLOWS_REMB: Gauge "feedback_follows_remb" ["camera"] "Whether the bitrate came down when REMB last asked for less";
