@@ -16,9 +16,9 @@ use futures_util::{SinkExt, StreamExt};
 use honeycast::access::{CameraScope, Grant, Role, create_token};
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
-use support::PATIENCE;
 use support::certs::Certs;
 use support::service::{Service, honeycast, output, text};
+use support::{PATIENCE, until_so as until, within};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -36,11 +36,6 @@ fn token(role: Role, cameras: &str, seconds: u64) -> String {
 
 fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}\r\n")
-}
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
 }
 
 async fn socket(service: &Service, query: &str) -> WebSocketStream<TcpStream> {
@@ -273,16 +268,6 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Waits until it is so, for something that happens within seconds by itself.
-async fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let looking = async {
-        while !look() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    within(what, looking).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

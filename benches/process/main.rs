@@ -20,7 +20,6 @@ mod camera;
 mod floor;
 mod usage;
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
@@ -31,8 +30,8 @@ use camera::{Rate, RtpCamera, TRICKLE, TWO_MBIT, Times};
 use floor::Floor;
 use honeycast::base::Shutdown;
 use honeycast::sim::{Sim, SimSettings};
-use support::PATIENCE;
 use support::service::Service;
+use support::{until, within};
 
 const CAMERA: &str = "00000001F1FA4C6CAEBA3E2FD85EFEBF";
 const CAMERA_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
@@ -47,28 +46,10 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("LIMIT_CONNECTIONS_PER_CLIENT", "100000"),
     ("LOG_LEVEL", "warn"),
 ];
-/// Between two looks at something that nobody reports.
-const LOOK: Duration = Duration::from_millis(20);
 /// Connections, replays and allocators come to rest.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Viewers that come while nothing is measured.
 const EASY: u32 = 100;
-
-/// Waits for what must come.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
-}
-
-/// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let looking = async {
-        while !look().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    within(what, looking).await;
-}
 
 /// Of one of the settings in the environment.
 fn number(name: &str, default: u64) -> u64 {

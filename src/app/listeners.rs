@@ -3,7 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
+use socket2::SockRef;
+
 use super::StartError;
+use crate::base::net::BACKLOG;
 use crate::config::{Config, PortRange};
 use crate::egress::{PortOptions, ViewerPort};
 use crate::http::{Certificates, TlsFiles};
@@ -26,7 +29,13 @@ impl Listeners {
         let tcp = |key, host: IpAddr, port| {
             let address = SocketAddr::new(host, port);
             TcpListener::bind(address)
-                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                .and_then(|listener| {
+                    // The standard library lets 128 connections wait: a page full of viewers that comes back at once
+                    // is more, and whom the kernel drops then hangs for a minute.
+                    SockRef::from(&listener).listen(BACKLOG)?;
+                    listener.set_nonblocking(true)?;
+                    Ok(listener)
+                })
                 .map_err(|source| StartError::Bind { key, address: address.to_string(), source })
         };
         let udp = |key, address: String| move |source: io::Error| StartError::Bind { key, address, source };

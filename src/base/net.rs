@@ -8,7 +8,7 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 256;
+pub const BACKLOG: i32 = 1_024;
 
 /// The address of the interface that holds the IPv4 default route.
 ///

@@ -337,9 +337,9 @@ impl Default for SignalingConfig {
 impl Default for LimitConfig {
     fn default() -> Self {
         Self {
-            requests_per_second: 100,
-            connections: 4_096,
-            connections_per_client: 1_000,
+            requests_per_second: 500,
+            connections: 16_384,
+            connections_per_client: 4_096,
             trusted_proxies: Networks::default(),
         }
     }

@@ -134,7 +134,7 @@ fn rest() -> OpenApiRouter<Api> {
         .routes(routes!(assets::viewer_script))
 }
 
-/// The router of the dashboard port (5000): the start page and the viewer page.
+/// The router of the dashboard port (5000): the dashboard and the viewer page.
 pub fn dashboard_router(settings: ApiSettings) -> Router {
     let pages = Router::new()
         .route("/", get(assets::start_page))

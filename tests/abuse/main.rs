@@ -22,36 +22,16 @@ mod viewer;
 mod http;
 mod signaling;
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use site::{Camera, Site};
-use support::PATIENCE;
+use support::{LOOK, until, within};
 use viewer::{Tally, Viewer};
 
-/// Between two looks at something that nobody reports.
-const LOOK: Duration = Duration::from_millis(50);
 /// Who watches while others misbehave.
 const VIEWERS: usize = 5;
 /// 2 s of pictures.
 const PICTURES: u32 = 20;
-
-/// Waits for what must come.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
-}
-
-/// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let looking = async {
-        while !look().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    within(what, looking).await;
-}
 
 /// A stream with its viewers.
 struct Audience {

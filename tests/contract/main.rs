@@ -13,21 +13,16 @@ mod rest;
 mod shape;
 mod signaling;
 
-use std::future::Future;
-use std::time::Duration;
-
 use honeycast::base::Shutdown;
 use honeycast::sim::{Sim, SimSettings};
 use serde_json::Value;
-use support::PATIENCE;
 use support::service::Service;
+pub(crate) use support::{until_so as until, within};
 
 use crate::http::Answer;
 
 pub(crate) const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
 pub(crate) const OTHER_CAMERA: &str = "00000000000000000000000000000001";
-/// Between two looks at something that nobody reports.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The service, and what talks to it.
 pub(crate) struct Site {
@@ -77,20 +72,4 @@ impl Site {
     pub(crate) async fn page(&self) -> page::Page {
         page::Page::open(self.service.address("signaling")).await
     }
-}
-
-/// Waits for what must come.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
-}
-
-/// Looks until it is so.
-pub(crate) async fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let looking = async {
-        while !look() {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    within(what, looking).await;
 }

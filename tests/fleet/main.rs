@@ -18,26 +18,4 @@ mod scenarios;
 mod site;
 mod viewer;
 
-use std::future::Future;
-use std::time::Duration;
-
-use support::PATIENCE;
-
-/// Between two looks at something that nobody reports.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// Waits for what must come.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
-}
-
-/// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let looking = async {
-        while !look().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    within(what, looking).await;
-}
+use support::{LOOK, until, within};

@@ -11,8 +11,6 @@ mod peer;
 mod runtime;
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::time::Duration;
 
 use honeycast::base::Shutdown;
 use honeycast::sim::{Codec, Fault, Mark, RtcpSending, Sim, SimSettings};
@@ -20,30 +18,12 @@ use page::{Answer, Page};
 use peer::{Incoming, Viewer, lose_picture, speak};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use serde_json::Value;
-use support::PATIENCE;
 use support::service::Service;
+use support::{until, within};
 
 const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
-/// Between two looks at something that nobody reports.
-const LOOK: Duration = Duration::from_millis(20);
 /// Enough to see that a stream goes on: 2 s of pictures.
 const PICTURES: usize = 50;
-
-/// Waits for what must come.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("in vain: {what}") };
-    value
-}
-
-/// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let looking = async {
-        while !look().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    within(what, looking).await;
-}
 
 /// A viewer that is connected.
 struct Watching {
