@@ -22,6 +22,23 @@ pub struct SentPicture {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pictures: VecDeque<Kept>,
+    /// Of the pictures that are forgotten.
+    past: Decodable,
+}
+
+/// Pictures that can be decoded, by what got through: whole, and so are all since the last keyframe.
+#[derive(Debug, Clone, Copy, Default)]
+struct Decodable {
+    count: u64,
+    /// The last picture is one of them.
+    last: bool,
+}
+
+impl Decodable {
+    fn and(self, next: &Kept) -> Self {
+        let last = next.is_whole() && (next.keyframe || self.last);
+        Self { count: self.count + u64::from(last), last }
+    }
 }
 
 #[derive(Debug)]
@@ -33,11 +50,19 @@ struct Kept {
     passed: Vec<bool>,
 }
 
+impl Kept {
+    fn is_whole(&self) -> bool {
+        self.passed.iter().all(|passed| *passed)
+    }
+}
+
 impl Record {
     /// A picture of so many packets, numbered from `first` on, is about to be sent.
     pub(super) fn sends(&mut self, number: u32, keyframe: bool, first: SeqNo, packets: usize) {
-        if self.pictures.len() == PICTURES {
-            self.pictures.pop_front();
+        if self.pictures.len() == PICTURES
+            && let Some(oldest) = self.pictures.pop_front()
+        {
+            self.past = self.past.and(&oldest);
         }
         self.pictures.push_back(Kept { number, keyframe, first, passed: vec![false; packets] });
     }
@@ -53,12 +78,13 @@ impl Record {
 
     /// The pictures, the oldest first.
     pub(super) fn pictures(&self) -> Vec<SentPicture> {
-        let sent = |kept: &Kept| SentPicture {
-            number: kept.number,
-            keyframe: kept.keyframe,
-            whole: kept.passed.iter().all(|passed| *passed),
-        };
+        let sent = |kept: &Kept| SentPicture { number: kept.number, keyframe: kept.keyframe, whole: kept.is_whole() };
         self.pictures.iter().map(sent).collect()
+    }
+
+    /// How many pictures of all that were sent a viewer can decode, by what got through up to now.
+    pub(super) fn decodable(&self) -> u64 {
+        self.pictures.iter().fold(self.past, Decodable::and).count
     }
 }
 
@@ -78,6 +104,21 @@ mod tests {
         record.passed(SeqNo(0));
         record.passed(SeqNo(9));
         assert_eq!(whole(&record), [(7, true), (8, true)]);
+    }
+
+    #[test]
+    fn a_picture_can_be_decoded_when_it_and_all_before_it_since_the_keyframe_are_whole() {
+        let mut record = Record::default();
+        // Every fourth is a keyframe; the sixth is lost until it is sent again.
+        for n in 0..2_000u16 {
+            record.sends(u32::from(n), n % 4 == 0, SeqNo(n), 1);
+            if n % 8 != 5 {
+                record.passed(SeqNo(n));
+            }
+        }
+        assert_eq!(record.decodable(), 2_000 / 8 * 5);
+        record.passed(SeqNo(1_997));
+        assert_eq!(record.decodable(), 2_000 / 8 * 5 + 3);
     }
 
     #[test]
