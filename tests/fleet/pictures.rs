@@ -10,7 +10,9 @@ use honeycast::sim::{Mark, SentPicture};
 pub(crate) struct Pictures {
     packets: BTreeMap<u64, Packet>,
     highest: Option<u64>,
-    /// Numbers that came more than once.
+    /// Where each picture begins.
+    begun: BTreeMap<u32, u64>,
+    /// Numbers that came more than once, and pictures that came again under other numbers.
     pub(crate) twice: u64,
 }
 
@@ -42,6 +44,9 @@ impl Pictures {
             begins: Mark::in_video(&payload).map(|mark| mark.number),
             idr: nal_types(&payload).contains(&5),
         };
+        if let Some(number) = kept.begins {
+            self.twice += u64::from(*self.begun.entry(number).or_insert(seq) != seq);
+        }
         self.twice += u64::from(self.packets.insert(seq, kept).is_some());
     }
 
