@@ -1,6 +1,7 @@
-//! Floods on the viewer port from addresses that ICE did not prove, while viewers come and others watch.
+//! Floods from strangers: on the viewer port from addresses that ICE did not prove, while viewers come and others watch,
+//! and on the camera ports while a camera streams.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -23,6 +24,7 @@ const AT_ONCE: usize = 5;
 const PACKETS: u64 = 20;
 
 struct Flood {
+    sockets: Vec<UdpSocket>,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     since: Instant,
@@ -30,38 +32,65 @@ struct Flood {
 }
 
 impl Flood {
-    fn begin(to: (std::net::Ipv4Addr, u16)) -> Self {
+    /// Sends the datagrams to the addresses, `rate` of them a second.
+    fn begin(to: Vec<SocketAddr>, datagrams: Vec<Vec<u8>>, rate: u64) -> Self {
         let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let sockets: Vec<UdpSocket> = (0..SOURCES).map(|_| UdpSocket::bind(("127.0.0.1", 0)).unwrap()).collect();
+        let senders: Vec<UdpSocket> = sockets.iter().map(|socket| socket.try_clone().unwrap()).collect();
         let since = Instant::now();
         let thread = std::thread::spawn(move || {
-            let datagrams = datagrams();
             while !stopped.load(Ordering::Relaxed) {
                 let sent = count.load(Ordering::Relaxed);
-                let due = since + Duration::from_secs_f64(sent as f64 / RATE as f64);
+                let due = since + Duration::from_secs_f64(sent as f64 / rate as f64);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 for n in sent..sent + BURST {
                     let n = n as usize;
-                    let _ = sockets[n % SOURCES].send_to(&datagrams[n / SOURCES % datagrams.len()], to);
+                    let _ = senders[n % SOURCES].send_to(&datagrams[n / SOURCES % datagrams.len()], to[n % to.len()]);
                 }
                 count.fetch_add(BURST, Ordering::Relaxed);
             }
         });
-        Self { stop, sent, since, thread: Some(thread) }
+        Self { sockets, stop, sent, since, thread: Some(thread) }
     }
 
-    /// Datagrams sent, and per second.
+    /// Datagrams sent, and per second. None was answered.
     fn end(mut self) -> (u64, f64) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
+        for socket in &self.sockets {
+            socket.set_nonblocking(true).unwrap();
+            let answer = socket.recv(&mut [0; 1500]);
+            assert!(
+                answer.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+                "a stranger is answered"
+            );
+        }
         let sent = self.sent.load(Ordering::Relaxed);
         (sent, sent as f64 / self.since.elapsed().as_secs_f64())
     }
 }
 
-/// One of each kind: whole and cut ClientHellos, alerts, application data, SRTP, SRTCP, checks, noise.
-fn datagrams() -> Vec<Vec<u8>> {
+/// What strangers may send to camera ports: RTP as cameras send it, RTCP, both with lies in them, STUN, HTTP, noise.
+fn for_cameras() -> Vec<Vec<u8>> {
+    let picture = [&[0x80, 103, 0, 1, 0, 0, 0, 1, 0x5f, 0xd4, 0x57, 0xe5][..], &[0x65; 1_100]].concat();
+    let sound = [&[0x80, 96, 0, 1, 0, 0, 0, 1, 0x0d, 0xa9, 0xd0, 0x21][..], &[5; 100]].concat();
+    let report = [&[0x80, 200, 0, 6, 0x5f, 0xd4, 0x57, 0xe5][..], &[1; 20]].concat();
+    vec![
+        picture,
+        sound,
+        report,
+        vec![0x90, 103, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xbe, 0xde, 0xff, 0xff],
+        vec![0x9f, 201, 0, 1, 0, 0, 0, 9],
+        vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        b"GET / HTTP/1.1\r\nHost: camera\r\n\r\n".to_vec(),
+        vec![0xff; 1_400],
+        vec![0x80],
+    ]
+}
+
+/// For the viewer port, one of each kind: whole and cut ClientHellos, alerts, application data, SRTP, SRTCP, checks, noise.
+fn for_viewers() -> Vec<Vec<u8>> {
     let record = |content: u8, epoch: u8, body: &[u8]| {
         let mut bytes = vec![content, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 1];
         bytes.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -97,7 +126,7 @@ async fn viewers_come_while_it_rains(viewers: usize) {
     let mut camera = site.camera(site.settings(0)).await;
     site.start(&mut camera).await;
     camera.shows(5).await;
-    let flood = Flood::begin(site.viewer_port());
+    let flood = Flood::begin(vec![site.viewer_port().into()], for_viewers(), RATE);
     let mut watching = Vec::new();
     while watching.len() < viewers {
         let next = AT_ONCE.min(viewers - watching.len());
@@ -138,4 +167,40 @@ async fn twenty_viewers_connect_under_a_flood_and_nobody_loses_a_packet() {
 #[ignore = "a minute of load: cargo test --test fleet a_hundred -- --ignored --nocapture"]
 async fn a_hundred_viewers_connect_under_a_flood_and_nobody_loses_a_packet() {
     viewers_come_while_it_rains(100).await;
+}
+
+async fn a_camera_streams_while_it_rains(rate: u64, pictures: u32) {
+    let site = Site::new(&[]);
+    site.broker_is_there().await;
+    let mut camera = site.camera(site.settings(0)).await;
+    site.start(&mut camera).await;
+    camera.shows(5).await;
+    let dropped = async || {
+        let dropped = site.call("GET", "/sources").await.1["dropped"].clone();
+        dropped.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    let (before, ports) = (dropped().await, site.ports());
+    let flood = Flood::begin(vec![ports.video, ports.rtcp, ports.audio], for_cameras(), rate);
+    camera.shows(pictures).await;
+    let (sent, rate) = flood.end();
+    until("all of the flood is counted", async || dropped().await >= before + sent).await;
+    assert_eq!(dropped().await, before + sent, "and nothing else");
+    camera.shows(5).await;
+    camera.was_alone();
+    camera.was_continuous();
+    eprintln!(
+        "{sent} datagrams of the flood, {rate:.0} a second, all of them dropped; none of the camera's is missing"
+    );
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_flood_the_camera_ports_get_no_answer_and_a_running_stream_loses_nothing() {
+    a_camera_streams_while_it_rains(RATE, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "for a release build on a quiet machine: cargo test --release --test fleet a_hundred_thousand -- --ignored --nocapture"]
+async fn a_hundred_thousand_strangers_packets_a_second_on_the_camera_ports_cost_a_running_stream_nothing() {
+    a_camera_streams_while_it_rains(100_000, 100).await;
 }
