@@ -11,14 +11,15 @@ use std::time::Duration;
 use honeycast::base::Shutdown;
 use honeycast::mqtt::{Link, LinkSettings, LinkStatus, Message};
 use serde_json::Value;
-use support::PATIENCE;
 use support::service::{Service, honeycast, output, text};
+use support::{PATIENCE, until_so};
 use tokio::sync::mpsc;
 
 const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
 
-/// Somebody at the broker who hears what the camera is told.
+/// Somebody at the broker who hears what the camera is told, and speaks for it.
 struct Listener {
+    link: Link,
     messages: mpsc::Receiver<Message>,
     _shutdown: Shutdown,
 }
@@ -41,7 +42,12 @@ impl Listener {
         let (link, messages) = Link::start(settings, &shutdown).unwrap();
         let mut status = link.status();
         tokio::time::timeout(PATIENCE, status.wait_for(LinkStatus::is_connected)).await.unwrap().unwrap();
-        Self { messages, _shutdown: shutdown }
+        Self { link, messages, _shutdown: shutdown }
+    }
+
+    async fn say(&self, topic: &str, payload: &str) {
+        let message = Message { topic: topic.to_owned(), payload: payload.to_owned().into(), retain: false };
+        self.link.publish(message).await.unwrap();
     }
 
     /// The next message whose topic ends like this.
@@ -187,16 +193,37 @@ fn a_broker_that_is_not_there_does_not_keep_the_service_from_starting_or_ending(
     assert!(!log.contains("not every part has ended in time"), "{log}");
 }
 
-#[test]
-fn names_and_what_cameras_said_are_there_after_a_restart() {
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_what_cameras_said_are_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("honeycast.redb");
     let env = [("CAMERA_STORE", file.to_str().unwrap())];
     let camera = format!("/cameras/{CAMERA}");
     let service = Service::start(&env);
     assert_eq!(service.call("GET", &camera).0, 404);
+    until_so("the service listens", || service.call("GET", "/health").1["status"] == "healthy").await;
+    let speaker = Listener::at(service.address("mqtt"), &[]).await;
+    let device = r#"{"softwareVersion": "1.4.2", "hardwareVersion": "B", "serialNumber": "VBC01-77"}"#;
+    let connected = format!(r#"{{"status": "connected", "ipAddress": "192.168.1.20", "device": {device}}}"#);
+    speaker.say(&format!("prod/device/connection/hive-cam/{CAMERA}"), &connected).await;
+    let status = r#"{"battery": {"level": 87}, "radio": {"signalStrength": -61}, "temperature": 41.5}"#;
+    speaker.say(&format!("prod/device/status/hive-cam/{CAMERA}"), status).await;
+    let event = r#"{"eventId": "e-1", "activityType": "motion", "timestamp": 1795569821, "confidence": 0.9}"#;
+    speaker.say(&format!("prod/device/message/hive-cam/{CAMERA}/activity/motion"), event).await;
+    until_so("the event is known", || service.call("GET", &camera).1["events"][0]["event_id"] == "e-1").await;
     let (status, named) = service.call_with("PUT", &camera, r#"{"name": "Gate", "notes": "north side"}"#);
     assert_eq!((status, &named["name"]), (200, &"Gate".into()));
+    for (key, said) in [
+        ("software_version", Value::from("1.4.2")),
+        ("serial_number", "VBC01-77".into()),
+        ("ip", "192.168.1.20".into()),
+        ("battery_percent", 87.0.into()),
+        ("signal", (-61.0).into()),
+        ("temperature", 41.5.into()),
+        ("online", true.into()),
+    ] {
+        assert_eq!(named[key], said, "{key}");
+    }
     let (exit, log) = service.end_by("TERM");
     assert_eq!(exit.code(), Some(0), "{log}");
     assert!(!log.contains("not every part has ended in time"), "{log}");
