@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 #[path = "../fuzz/bodies/conversation.rs"]
 mod conversation;
 #[path = "../fuzz/bodies/dtls.rs"]
@@ -16,6 +18,8 @@ mod dtls;
 mod h264;
 #[path = "../fuzz/bodies/latch.rs"]
 mod latch;
+#[path = "../fuzz/bodies/latch_cameras.rs"]
+mod latch_cameras;
 #[path = "../fuzz/bodies/mp4.rs"]
 mod mp4;
 #[path = "../fuzz/bodies/mqtt_payload.rs"]
@@ -82,6 +86,21 @@ fn rtcp_compounds() {
 #[test]
 fn latch_operations() {
     replay("latch", latch::run);
+}
+
+#[test]
+fn latch_cameras() {
+    replay("latch_cameras", latch_cameras::run);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    /// Rules that hold in a few scenes may not hold in all.
+    #[test]
+    fn no_packet_of_one_camera_is_ever_given_to_the_stream_of_another(scene in prop::collection::vec(any::<u8>(), 9..126)) {
+        latch_cameras::run(&scene);
+    }
 }
 
 #[test]

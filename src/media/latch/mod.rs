@@ -26,8 +26,6 @@ mod field;
 mod strangers;
 
 #[cfg(test)]
-mod random_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

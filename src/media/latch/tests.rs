@@ -3,7 +3,7 @@
 use super::*;
 use crate::media::Ssrc;
 
-pub(super) const SSRC: Ssrc = Ssrc(1_607_797_317);
+const SSRC: Ssrc = Ssrc(1_607_797_317);
 const MS: u64 = 1;
 const SECOND: u64 = 1_000;
 
@@ -15,18 +15,18 @@ fn camera(number: u8) -> CameraId {
     format!("{number:032X}").parse().unwrap()
 }
 
-pub(super) struct Scene {
-    pub(super) latch: Latch<u8>,
-    pub(super) now: Instant,
+struct Scene {
+    latch: Latch<u8>,
+    now: Instant,
 }
 
 impl Scene {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { latch: Latch::default(), now: Instant::now() }
     }
 
     /// Opens the stream of the camera of the same number.
-    pub(super) fn open(&mut self, stream: u8, announced: Option<&str>) {
+    fn open(&mut self, stream: u8, announced: Option<&str>) {
         self.open_at(stream, announced, Entrance::Shared);
     }
 
@@ -39,7 +39,7 @@ impl Scene {
         Expect { camera: camera(stream), announced, cname: format!("user{stream}@host"), entrance }
     }
 
-    pub(super) fn close(&mut self, stream: u8) {
+    fn close(&mut self, stream: u8) {
         self.latch.close(stream, self.now);
     }
 
