@@ -50,9 +50,9 @@ export function steps(numbers) {
 }
 
 /**
- * Notes the frame number and the time of every presented frame from now on; `take(page)` gives `{number, at}` of those
- * since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared. Unreadable ones
- * are left out.
+ * Notes the frame number and the time of every presented frame from now on; `takeFrames(page)` gives `{number, at, decoded}`
+ * of those since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared, `decoded` how
+ * many frames had come out of the decoder by then. Unreadable ones are left out.
  */
 export function recordFrames(page) {
   return page.evaluate(({ geometry }) => {
@@ -73,7 +73,8 @@ export function recordFrames(page) {
       const frame = [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
       if (frame !== [...geometry.lead, ...geometry.tail].join()) return;
       const number = bits.slice(geometry.lead.length, end).reduce((sum, bit) => sum * 2 + bit, 0);
-      window.shownFrames.push({ number, at: performance.timeOrigin + now });
+      const decoded = video.getVideoPlaybackQuality().totalVideoFrames;
+      window.shownFrames.push({ number, at: performance.timeOrigin + now, decoded });
     };
     video.requestVideoFrameCallback(onFrame);
   }, { geometry: GEOMETRY });
