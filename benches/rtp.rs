@@ -63,7 +63,7 @@ fn rewrite(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("rewrite", |b| {
         let mut rewrite = Rewrite::new(ExtSeq(1), RtpTime(1));
-        rewrite.start(ExtSeq(1_000), Vec::new(), RtpTime(1_000));
+        rewrite.start(ExtSeq(1_000), 0, RtpTime(1_000));
         let mut seq = 1_000;
         b.iter(|| {
             seq += 1;

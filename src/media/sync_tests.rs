@@ -165,7 +165,7 @@ fn worst(build: Build, hours: f64, seed: u64) -> f64 {
                 }
                 points[of] = Some(clock.on_packet(codec, placed.time, now));
                 if !rewrite.is_started() {
-                    rewrite.start(placed.seq, Vec::new(), placed.time);
+                    rewrite.start(placed.seq, 0, placed.time);
                 }
                 sent = rewrite.map(placed.seq, placed.time);
             }
