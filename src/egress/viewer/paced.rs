@@ -8,13 +8,12 @@ use std::time::Instant;
 use super::weak::PROBE_TURN;
 use crate::media::Frame;
 
-/// Of what the path was seen to carry.
-const SHARE: f64 = 0.85;
 /// A path of which nothing is known is believed to carry this share of the stream.
 const UNKNOWN_SHARE: f64 = 0.4;
-/// A queue behind a keyframe from which on the next one is slower, and up to which it is faster, in microseconds.
-const QUEUE_LONG: i64 = 120_000;
-const QUEUE_SHORT: i64 = 40_000;
+/// A queue behind a keyframe from which on the next one is slower, and up to which it is faster, in microseconds. With
+/// one in between, the keyframe is there as soon as the path can carry it, and sound is not much later.
+const QUEUE_LONG: i64 = 200_000;
+const QUEUE_SHORT: i64 = 100_000;
 const SLOWER: f64 = 0.8;
 const FASTER: f64 = 1.05;
 /// Bytes a second that any path carries.
@@ -37,7 +36,7 @@ pub(super) struct Paced {
 impl Paced {
     /// The path carries so much, in bit/s, if that was seen.
     pub(super) fn begin(&mut self, carries: Option<u64>, stream_rate: u64) {
-        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64 * SHARE);
+        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64);
         (self.rate, self.finished) = ((rate / 8.0).max(LEAST_RATE), None);
     }
 
