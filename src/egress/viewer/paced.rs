@@ -97,3 +97,62 @@ impl Paced {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::{ClockPoint, Codec, ExtSeq, FramePacket, RtpTime};
+
+    const PACKETS: u64 = 29;
+
+    fn keyframe(now: Instant) -> Arc<Frame> {
+        let packet = |n| FramePacket { seq: ExtSeq(n), marker: n + 1 == PACKETS, payload: Bytes::from(vec![0; 1_000]) };
+        let time = RtpTime(0);
+        let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
+        let packets = (0..PACKETS).map(packet).collect();
+        Arc::new(Frame { codec: Codec::H264, time, starts_keyframe: true, packets, arrived: now, clock })
+    }
+
+    /// Keyframes of 29 kB every 4 s on a path of 340 kbit/s: from the camera to the viewer, and the queue behind each.
+    fn keyframes(believed: Option<u64>) -> Vec<(Duration, Duration)> {
+        const BYTES_PER_SECOND: f64 = 42_500.0;
+        const STREAM: u64 = 680_000;
+        let (mut paced, begun) = (Paced::default(), Instant::now());
+        paced.begin(believed, STREAM);
+        let (mut path_free, mut out) = (begun, Vec::new());
+        for number in 0..8 {
+            let from = begun + Duration::from_secs(4) * number;
+            let mut now = from;
+            paced.push(keyframe(now));
+            while let Some((_, packets)) = paced.next(now) {
+                for _ in packets {
+                    path_free = path_free.max(now) + Duration::from_secs_f64(1_000.0 / BYTES_PER_SECOND);
+                }
+                if !paced.is_empty() {
+                    now += PROBE_TURN;
+                }
+            }
+            let queue = path_free - now;
+            assert!(paced.on_arrival(now, queue.as_micros() as i64, STREAM), "it is the last packet's");
+            out.push((path_free - from, queue));
+        }
+        out
+    }
+
+    #[test]
+    fn a_keyframe_is_there_as_soon_as_the_path_can_carry_it_and_leaves_a_short_queue() {
+        let least = Duration::from_secs_f64(29.0 / 42.5);
+        for believed in [None, Some(250_000), Some(340_000), Some(450_000)] {
+            let all = keyframes(believed);
+            for (took, queue) in &all[1..] {
+                assert!(*queue <= Duration::from_millis(250), "{believed:?}: {all:?}");
+                assert!(*took <= least * 3 / 2, "{believed:?}: {all:?}");
+            }
+            assert!(all[7].0 <= least * 21 / 20, "{believed:?}: {all:?}");
+        }
+    }
+}
