@@ -50,9 +50,9 @@ export function steps(numbers) {
 }
 
 /**
- * Notes the frame number and the time of every presented frame from now on; `takeFrames(page)` gives `{number, at, decoded}`
- * of those since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared, `decoded` how
- * many frames had come out of the decoder by then. Unreadable ones are left out.
+ * Notes the frame number and the time of every presented frame from now on; `takeFrames(page)` gives `{number, at}` of those
+ * since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared. Unreadable ones
+ * are left out.
  */
 export function recordFrames(page) {
   return page.evaluate(({ geometry }) => {
@@ -73,12 +73,30 @@ export function recordFrames(page) {
       const frame = [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
       if (frame !== [...geometry.lead, ...geometry.tail].join()) return;
       const number = bits.slice(geometry.lead.length, end).reduce((sum, bit) => sum * 2 + bit, 0);
-      const decoded = video.getVideoPlaybackQuality().totalVideoFrames;
-      window.shownFrames.push({ number, at: performance.timeOrigin + now, decoded });
+      window.shownFrames.push({ number, at: performance.timeOrigin + now });
     };
     video.requestVideoFrameCallback(onFrame);
   }, { geometry: GEOMETRY });
 }
+
+/** Runs in a page before its scripts, for [`countFrames`]. */
+export function keepPeers() {
+  window.peers = [];
+  const Peer = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Peer {
+    constructor(configuration) {
+      super(configuration);
+      window.peers.push(this);
+    }
+  };
+}
+
+/** Frames that a page of [`keepPeers`] has received whole and decoded so far, packets lost on the way, and the time in milliseconds. */
+export const countFrames = (page) => page.evaluate(async () => {
+  const reports = [...(await window.peers.at(-1).getStats()).values()];
+  const video = reports.find((report) => report.type === 'inbound-rtp' && report.kind === 'video');
+  return { at: video.timestamp, received: video.framesReceived, decoded: video.framesDecoded, lost: video.packetsLost };
+});
 
 export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0));
 
