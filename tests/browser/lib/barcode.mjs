@@ -65,13 +65,14 @@ function record(geometry) {
   const canvas = new OffscreenCanvas(cells, 1);
   const context = canvas.getContext('2d', { willReadFrequently: true });
   window.shownFrames = [];
-  // The page's own idea of when it began may be some milliseconds off; Date.now() is always rounded down.
-  let origin = -Infinity;
+  // The page's own idea of when it began may be some milliseconds off. Date.now() is rounded down, and the page may
+  // be interrupted before the other clock is read: never too late.
+  window.pageOrigin = -Infinity;
 
   const watch = (video) => {
     const onFrame = (_, { presentationTime, receiveTime }) => {
       video.requestVideoFrameCallback(onFrame);
-      origin = Math.max(origin, Date.now() - performance.now());
+      window.pageOrigin = Math.max(window.pageOrigin, Date.now() - performance.now());
       const scale = video.videoWidth / geometry.width;
       // The middle of the cells, without their edges above and below.
       context.drawImage(video, geometry.x * scale, (geometry.y + geometry.cell / 4) * scale,
@@ -82,7 +83,7 @@ function record(geometry) {
       const frame = [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
       if (frame !== [...geometry.lead, ...geometry.tail].join()) return;
       const number = bits.slice(geometry.lead.length, end).reduce((sum, bit) => sum * 2 + bit, 0);
-      window.shownFrames.push({ number, at: origin + presentationTime, received: origin + receiveTime });
+      window.shownFrames.push({ number, presentationTime, receiveTime });
     };
     video.requestVideoFrameCallback(onFrame);
   };
@@ -96,7 +97,8 @@ function record(geometry) {
   observer.observe(document, { childList: true, subtree: true });
 }
 
-export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0));
+export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0).map(({ number, presentationTime, receiveTime }) => (
+  { number, at: window.pageOrigin + presentationTime, received: window.pageOrigin + receiveTime })));
 
 /** By how many milliseconds each of `frames` was shown later than the same one of `others`; not for those only here. */
 export function delays(frames, others) {
