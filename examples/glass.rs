@@ -1,6 +1,7 @@
-//! The cameras' side of `tests/browser/measure-glass.mjs`, which starts it as `glass BROKER_PORT CAMERA_ID`.
+//! The cameras' side of `tests/browser/measure-glass.mjs`, which starts it as `glass BROKER_PORT CAMERA_ID SOUND`, where
+//! SOUND is `sound` or `silence`.
 //!
-//! Two simulated cameras that send the same clip with the same sound at the same pace. One is the service's. The
+//! Two simulated cameras that send the same clip at the same pace. One is the service's. The
 //! other one sends, also by UDP, to a bare sender: a peer connection of the `webrtc` crate that passes packets on as
 //! they come. Whoever opens the address in the line `ready {…}` watches that one; `/sent` there tells when either
 //! camera sent which picture.
@@ -17,7 +18,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use honeycast::base::Shutdown;
-use honeycast::sim::{Imitated, RtcpSending, Sim, SimSettings};
+use honeycast::sim::{Codec, Imitated, RtcpSending, Sim, SimSettings};
 use rtc::rtp::Packet;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
@@ -52,12 +53,13 @@ const PAGE: &str = r#"<!doctype html>
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().expect("usage: glass BROKER_PORT CAMERA_ID");
-    let (port, id) = (next().parse().expect("a port"), next());
+    let mut next = || arguments.next().expect("usage: glass BROKER_PORT CAMERA_ID SOUND");
+    let (port, id, sound) = (next().parse().expect("a port"), next(), next() == "sound");
     let mut settings = SimSettings::new(id.parse().expect("a camera id"), Ipv4Addr::LOCALHOST.to_string(), port);
     settings.bind = Ipv4Addr::LOCALHOST.into();
     // The picture stays the large one, so that both have the same.
     settings.behaviour.follow_remb = false;
+    settings.behaviour.audio = sound.then_some(Codec::Opus);
     let shutdown = Shutdown::new();
     let camera = Sim::start(settings.clone(), &shutdown).unwrap();
 
