@@ -10,7 +10,6 @@ import { dirname, join } from 'node:path';
 import { recordAllFrames, takeFrames } from './lib/barcode.mjs';
 import { inState } from './lib/browser.mjs';
 import { Child } from './lib/child.mjs';
-import { liveTiles } from './lib/pages.mjs';
 import { BINARY } from './lib/server.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
@@ -31,20 +30,20 @@ scenario('clicks', async (world) => {
   await inState(viewer, 'live');
   const clicks = [];
   for (let click = 0; click < CLICKS; click += 1) {
-    const page = await open(`${server.dashboard}/`);
-    await liveTiles(page, 1);
+    const page = await open(`${server.api}/viewer`);
+    const link = `.card[data-camera="${id}"] a`;
+    await page.waitForSelector(link);
     // Spread over the group of pictures: what is replayed is short at first and long at last.
     const [from, to] = [click, click + 1].map((part) => (part * GROUP) / CLICKS);
     await until('it is time to click', async () => {
       const place = (await takeFrames(viewer)).at(-1)?.number % GROUP;
       return place >= from && place < to;
     });
-    const clicked = await page.evaluate((camera) => {
+    const clicked = await page.evaluate((selector) => {
       const now = Date.now();
-      document.querySelector(`.tile[data-camera="${camera}"] .open`).click();
+      document.querySelector(selector).click();
       return now;
-    }, id);
-    await page.waitForURL(/viewer/);
+    }, link);
     const frames = await watch(page, WATCHED_MS);
     const { service } = await sent();
     const { marks, freezeCount, totalFreezesDuration } = await page.evaluate(async () => ({
