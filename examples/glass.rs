@@ -73,9 +73,7 @@ async fn main() {
         tokio::spawn(pass_on(socket, kind, watched.clone()));
     }
 
-    let sent = move || async move {
-        axum::Json(serde_json::json!({ "service": sent(&camera), "bare": sent(&twin) }))
-    };
+    let sent = move || async move { axum::Json(serde_json::json!({ "service": sent(&camera), "bare": sent(&twin) })) };
     let answer = move |offer: String| async move {
         let (bare, answer) = Bare::answer(offer).await;
         *watched.lock().unwrap() = Some(Arc::new(bare));
