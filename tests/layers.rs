@@ -610,7 +610,7 @@ fn clocks_sockets_and_logs_are_found_in_the_media_core() {
 fn the_architecture_names_every_folder() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
-    let mut left: Vec<PathBuf> = ["src", "static", "config", "tests", "benches", "fuzz", "docs", "scripts"]
+    let mut left: Vec<PathBuf> = ["src", "static", "config", "tests", "benches", "examples", "fuzz", "docs", "scripts"]
         .iter()
         .map(|name| root.join(name))
         .collect();
