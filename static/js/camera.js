@@ -51,6 +51,11 @@ export class CameraPage {
     this.#refresh();
   }
 
+  /** The picture's connection, for another of the same camera. */
+  give(id) {
+    return id === this.#id ? this.#tile?.give() ?? null : null;
+  }
+
   /** Another page is shown. */
   close() {
     this.#over.abort();

@@ -24,6 +24,8 @@ export class Connection {
   #options;
   #told = null;
   #untold = [];
+  #stream = null;
+  #lost = null;
   #socket;
   #peer;
   #timer;
@@ -40,21 +42,25 @@ export class Connection {
   }
 
   /**
-   * Who is told: `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`. What happened before is
-   * told now, so that it can be opened before anybody is ready to watch.
+   * Who is told: `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`, and nobody else any more.
+   * What holds already is told now, so that it can be opened before anybody is ready to watch, and handed on.
    */
   attach(callbacks) {
     this.#told = callbacks;
-    for (const [what, value] of this.#untold.splice(0)) callbacks[what](value);
-  }
-
-  #tell(what, value) {
-    if (this.#told) this.#told[what](value);
-    else this.#untold.push([what, value]);
+    this.#untold.splice(0).forEach((words) => callbacks.log(words));
+    if (this.#stream) callbacks.stream(this.#stream);
+    if (this.#connected) callbacks.connected();
+    if (this.#lost) callbacks.lost(this.#lost);
   }
 
   #log(words) {
-    this.#tell('log', words);
+    if (this.#told) this.#told.log(words);
+    else this.#untold.push(words);
+  }
+
+  /** Whether sound comes with the picture. */
+  get audio() {
+    return Boolean(this.#options.audio);
   }
 
   get peer() {
@@ -103,7 +109,9 @@ export class Connection {
 
     peer.ontrack = (event) => {
       this.#log(`Track: ${event.track.kind}`);
-      if (event.streams[0]) this.#tell('stream', event.streams[0]);
+      if (!event.streams[0]) return;
+      [this.#stream] = event.streams;
+      this.#told?.stream(this.#stream);
     };
     peer.onicecandidate = (event) => this.#onOwnCandidate(event.candidate);
     peer.oniceconnectionstatechange = () => this.#log(`ICE: ${peer.iceConnectionState}`);
@@ -192,7 +200,7 @@ export class Connection {
     clearTimeout(this.#timer);
     if (state === 'connected') {
       this.#connected = true;
-      this.#tell('connected');
+      this.#told?.connected();
     } else if (state === 'failed') this.#lose(this.#connected ? 'media' : 'ice', this.#connected ? text.connection.interrupted : text.connection.failed);
     else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('media', text.connection.interrupted), DISCONNECT_GRACE_MS);
     else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(MEDIA_TIMEOUT_MS / 1000)), MEDIA_TIMEOUT_MS);
@@ -205,7 +213,8 @@ export class Connection {
   #lose(kind, reason) {
     if (this.#closed) return;
     this.#free();
-    this.#tell('lost', { kind, reason });
+    this.#lost = { kind, reason };
+    this.#told?.lost(this.#lost);
   }
 
   #free() {

@@ -47,6 +47,8 @@ export class Player extends EventTarget {
   #run = null;
   #connection = null;
   #early = null;
+  #callbacks = null;
+  #spare = null;
   #wake = () => {};
   #slept = false;
   #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, mode: 'webrtc', stats: NO_STATS });
@@ -80,7 +82,7 @@ export class Player extends EventTarget {
 
   /**
    * Starts watching. The stream is started too if it does not run, where that is wanted. Who knows the running one
-   * names it, and saves a question. `early` is what `early.js` began for this camera.
+   * names it, and saves a question. `early` is what `early.js` began for this camera, or another player gave.
    */
   start(streamId = null, early = null) {
     this.#end();
@@ -118,11 +120,64 @@ export class Player extends EventTarget {
     this.#set({ state: 'connecting', detail: '', frozenSeconds: 0, stats: NO_STATS });
   }
 
+  /** Its live connection for another player, to `start` with, or `null`; this one ends and shows nothing any more. */
+  give() {
+    const { state, streamId } = this.#snapshot;
+    const connection = state === 'live' ? this.#connection : null;
+    if (connection) this.#connection = null;
+    this.release();
+    return connection && { connection, guess: streamId };
+  }
+
+  /**
+   * A connection without sound, as tiles have, is replaced by one with sound as soon as that has a picture. Rejects with
+   * the reason if there is none to be had.
+   */
+  async withSound() {
+    const from = this.#connection;
+    if (!from || from.audio || this.#spare) return;
+    const next = this.#connect(this.#snapshot.streamId, true);
+    this.#spare = next;
+    try {
+      await new Promise((resolve, reject) => {
+        // Decodes, and shows nobody; so the picture does not wait for it.
+        const probe = document.createElement('video');
+        probe.muted = true;
+        probe.onloadeddata = resolve;
+        next.attach({
+          log: this.#log,
+          stream: (stream) => { probe.srcObject = stream; probe.play().catch(() => {}); },
+          connected() {},
+          lost: ({ reason }) => reject(new Error(reason)),
+        });
+        next.open();
+      });
+      if (this.#spare !== next || this.#connection !== from) return;
+      this.#spare = null;
+      this.#connection = next;
+      from.close();
+      this.#frames.swap();
+      next.attach(this.#callbacks);
+    } finally {
+      if (this.#spare === next) {
+        this.#spare = null;
+        next.close();
+      }
+    }
+  }
+
+  #connect(streamId, audio) {
+    const { signalingUrl, iceServers } = this.#config;
+    return new Connection({ signalingUrl: withToken(signalingUrl), iceServers, camera: this.#camera, streamId, audio });
+  }
+
   #end() {
     this.#run?.abort();
     this.#run = null;
     this.#connection?.close();
     this.#connection = null;
+    this.#spare?.close();
+    this.#spare = null;
     this.#early?.connection.close();
     this.#early = null;
   }
@@ -251,28 +306,27 @@ export class Player extends EventTarget {
     let lost = null;
     this.#frames.reset();
     this.#slept = false;
-    const connection = this.#early?.connection ?? new Connection({
-      signalingUrl: withToken(this.#config.signalingUrl), iceServers: this.#config.iceServers, camera: this.#camera, streamId, audio: this.#audio,
-    });
     const opened = this.#early !== null;
+    this.#connection = this.#early?.connection ?? this.#connect(streamId, this.#audio);
     this.#early = null;
-    this.#connection = connection;
-    connection.attach({
+    this.#callbacks = {
       log: this.#log,
       stream: (stream) => this.#show(stream),
       connected: () => { connected = true; },
       lost: (how) => { lost = how; this.#wake(); },
-    });
-    if (!opened) connection.open();
+    };
+    this.#connection.attach(this.#callbacks);
+    if (!opened) this.#connection.open();
     this.#set({ mode: 'webrtc' });
 
     let nextStats = 0;
     let nextAsk = performance.now() + ASK_MS;
     while (lost === null) {
       const now = performance.now();
-      if (connection.peer && now >= nextStats) {
+      const { peer } = this.#connection;
+      if (peer && now >= nextStats) {
         nextStats = now + STATS_MS;
-        const stats = await this.#reader.read(connection.peer).catch(() => null);
+        const stats = await this.#reader.read(peer).catch(() => null);
         signal.throwIfAborted();
         if (stats) this.#frames.onDecoded(stats.framesDecoded);
         if (stats && lost === null) this.#set({ stats });
@@ -288,7 +342,7 @@ export class Player extends EventTarget {
       } else {
         this.#showWaiting(age, connected, why);
         if (this.#slept && age > FROZEN_AFTER_MS + DEAD_AFTER_SLEEP_MS) {
-          connection.close();
+          this.#connection.close();
           lost = { kind: 'media', reason: text.player.asleep };
         } else if (now >= nextAsk) {
           // Not waited for: a server that hangs must not stop the seconds that are counted here.
@@ -297,7 +351,7 @@ export class Player extends EventTarget {
             nextAsk = performance.now() + ASK_MS;
             why = answer.why;
             if (answer.giveUp && lost === null) {
-              connection.close();
+              this.#connection?.close();
               lost = { kind: answer.giveUp, reason: why };
             }
             this.#wake();
@@ -307,6 +361,8 @@ export class Player extends EventTarget {
       if (lost === null) await this.#pause(TICK_MS, signal);
     }
     this.#connection = null;
+    this.#spare?.close();
+    this.#spare = null;
     const stable = liveSince !== null && performance.now() - liveSince >= STABLE_MS;
     return { ...lost, stable, connected };
   }

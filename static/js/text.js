@@ -173,7 +173,8 @@ export const text = {
     volume: 'Volume',
     soundOn: 'Sound on', soundOff: 'Sound off', full: 'Full screen', fullEnd: 'End full screen', pip: 'Picture in picture', snapshot: 'Snapshot', copy: 'Copy link', copied: 'Link copied',
     copyFailed: (link) => `The browser does not allow copying. The link is ${link}`,
-    zoomIn: 'Zoom in', zoomOut: 'Zoom out', zoomReset: 'Whole picture', figures: 'Figures', stop: 'Stop', again: 'Watch again', play: 'Play', details: 'Details',
+    zoomIn: 'Zoom in', zoomOut: 'Zoom out', zoomReset: 'Whole picture', figures: 'Figures', stop: 'Stop', again: 'Watch again', play: 'Play',
+    soundNone: (why) => `No sound: ${why}`,
     saved: (file) => `Saved as ${file}`,
     snapshotNone: 'There is no picture to save',
     log: 'Log',
@@ -185,6 +186,8 @@ export const text = {
     fallback: 'Over HTTP, some seconds late',
     fallbackWhy: 'No direct connection was possible (UDP may be blocked), so the picture comes over HTTP, some seconds late.',
   },
+
+  watch: { details: 'Details' },
 
   player: {
     starting: 'Starting the stream',

@@ -1,6 +1,7 @@
 // The dashboard: tiles, arranging, names, the pages of a camera and of the system.
 
 import assert from 'node:assert/strict';
+import { decodesMore, inState } from './lib/browser.mjs';
 import { accessible, fits, liveTiles, quiet, tiles } from './lib/pages.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
@@ -52,6 +53,60 @@ scenario('a change that the server tells is on the page before the next question
   await page.evaluate(() => { window.setTimeout = ((real) => (call, ms, ...rest) => (ms >= 5_000 ? 0 : real(call, ms, ...rest)))(window.setTimeout); });
   assert.equal((await server.start(ids[0])).status, 201);
   await liveTiles(page, 1);
+});
+
+scenario('a tile is enlarged with the connection that it has, gets sound when it is asked for, and goes back to its place', async (world) => {
+  const { server, ids } = await cameras(world, ['Gate', 'Yard']);
+  for (const id of ids) assert.equal((await server.start(id)).status, 201);
+  const page = await world.page(await world.browser(), `${server.dashboard}/`, { before: [countConnections] });
+  await liveTiles(page, 2);
+  await page.getByLabel('Layout').selectOption('1');
+  await page.setViewportSize({ width: 1200, height: 480 });
+  await page.evaluate(() => window.scrollTo(0, 150));
+  const viewers = async (id) => (await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id);
+  const [before] = await viewers(ids[0]);
+  await page.getByRole('link', { name: 'Watch camera Gate' }).focus();
+  const top = await page.evaluate(() => window.scrollY);
+  await page.keyboard.press('Enter');
+  await inState(page, 'live');
+  await decodesMore(page);
+  assert.deepEqual(await viewers(ids[0]), [before], 'the same viewer');
+  assert.equal(await page.title(), 'Live – Gate – honeycast');
+  await until('the other tile is let go', async () => (await viewers(ids[1])).length === 0);
+
+  // Its keys work at once.
+  await page.keyboard.press('+');
+  assert.match(await page.evaluate(() => document.querySelector('.watch-page .picture').style.transform), /scale/);
+  await page.evaluate(() => {
+    window.states = [];
+    const look = () => { window.states.push(window.honeycast.state); requestAnimationFrame(look); };
+    look();
+  });
+  await page.getByRole('button', { name: 'Sound on' }).click();
+  await until('sound comes', () => page.evaluate(() => window.honeycast.stats.totalAudioEnergy > 0));
+  await until('there is one viewer', async () => (await viewers(ids[0])).length === 1);
+  assert.notDeepEqual(await viewers(ids[0]), [before], 'by a connection that has it');
+  assert.equal(await page.evaluate(() => document.getElementById('video').muted), false);
+  assert.deepEqual(await page.evaluate(() => [...new Set(window.states)]), ['live'], 'the picture went on meanwhile');
+  await until('the new picture is shown', () => page.evaluate(() => document.querySelector('.watch-page .picture').dataset.has === 'live'));
+  await accessible(page, 'a camera in the dashboard');
+  await fits(page, 320);
+  await page.setViewportSize({ width: 1200, height: 480 });
+  const [after] = await viewers(ids[0]);
+
+  await page.locator('#stage').focus();
+  await page.keyboard.press('Escape');
+  await liveTiles(page, 1);
+  assert.deepEqual(await viewers(ids[0]), [after], 'back with the connection, too');
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Watch camera Gate');
+  assert.equal(await page.evaluate(() => window.scrollY), top, 'where one was');
+  await page.goBack();
+  await inState(page, 'live');
+  await page.getByRole('link', { name: 'System' }).click();
+  await page.getByText('Everything works.').waitFor();
+  await until('nobody watches', async () => (await server.get('/health')).body.total_viewers === 0);
+  assert.deepEqual(await page.evaluate(() => window.open_()), { peers: 0, sockets: 0 });
+  quiet(page);
 });
 
 scenario('tiles are found, filtered, arranged by keyboard and pointer, grouped, and remembered', async (world) => {
