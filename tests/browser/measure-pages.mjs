@@ -43,7 +43,7 @@ scenario('waiting times', async (world) => {
     await until('it has a keyframe', async () => (await server.get(`/streams/${one}`)).body.stream.why_no_picture.code === 'ok');
   }
   const browser = await world.browser();
-  const page = await world.page(browser, null, { viewport: { width: 1200, height: 1100 } });
+  const page = await world.page(browser, null, { honest: false, viewport: { width: 1200, height: 1100 } });
   await page.addInitScript(watch);
   const rounds = { dashboard: [], click: [], link: [], how: new Set() };
   for (let round = 0; round < ROUNDS; round += 1) {
