@@ -74,22 +74,22 @@ export class Connection {
     }
     const { signalingUrl, streamId } = this.#options;
     this.#timer = setTimeout(() => this.#lose(this.#answered ? 'ice' : 'server', text.connection.timeout(CONNECT_TIMEOUT_MS / 1000)), CONNECT_TIMEOUT_MS);
-    this.#log(`Signaling: opening ${new URL(signalingUrl).host}`);
+    this.#log(text.log.opening(new URL(signalingUrl).host));
     try {
       this.#socket = new WebSocket(signalingUrl);
     } catch (error) {
-      this.#lose('browser', `Signaling: ${error.message}`);
+      this.#lose('browser', text.log.signaling(error.message));
       return;
     }
     // The offer is made while the socket opens, and while it is asked which stream runs. Whoever asks hears the answer.
     const known = Promise.resolve(streamId).catch(() => null);
     const offer = this.#makeOffer();
     offer.catch(() => {});
-    this.#socket.onopen = () => Promise.all([offer, known]).then(([, id]) => id && this.#sendOffer(id)).catch((error) => this.#lose('browser', `Offer: ${error.message}`));
-    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', `Signaling: ${error.message}`));
+    this.#socket.onopen = () => Promise.all([offer, known]).then(([, id]) => id && this.#sendOffer(id)).catch((error) => this.#lose('browser', text.log.offer(error.message)));
+    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', text.log.signaling(error.message)));
     this.#socket.onclose = (event) => {
       if (event.code === GOING_AWAY) this.#lose('server', text.connection.shutdown);
-      else this.#lose('server', this.#offerSent ? text.connection.closed(event.reason || `code ${event.code}`) : text.connection.unreachable);
+      else this.#lose('server', this.#offerSent ? text.connection.closed(event.reason || text.connection.code(event.code)) : text.connection.unreachable);
     };
   }
 
@@ -108,13 +108,13 @@ export class Connection {
     peer.addTransceiver('video', { direction: 'recvonly' });
 
     peer.ontrack = (event) => {
-      this.#log(`Track: ${event.track.kind}`);
+      this.#log(text.log.track(event.track.kind));
       if (!event.streams[0]) return;
       [this.#stream] = event.streams;
       this.#told?.stream(this.#stream);
     };
     peer.onicecandidate = (event) => this.#onOwnCandidate(event.candidate);
-    peer.oniceconnectionstatechange = () => this.#log(`ICE: ${peer.iceConnectionState}`);
+    peer.oniceconnectionstatechange = () => this.#log(text.log.ice(peer.iceConnectionState));
     peer.onconnectionstatechange = () => this.#onConnectionState(peer.connectionState);
     await peer.setLocalDescription(await peer.createOffer());
   }
@@ -124,7 +124,7 @@ export class Connection {
     this.#send({ type: 'viewer', cameraId: this.#options.camera, streamId, sdpOffer: this.#peer.localDescription.sdp });
     this.#offerSent = true;
     this.#ownCandidates.splice(0).forEach((message) => this.#send(message));
-    this.#log('Offer sent');
+    this.#log(text.log.offered);
   }
 
   // Candidates follow the offer, never overtake it. An empty one says that there are no more.
@@ -150,7 +150,7 @@ export class Connection {
         this.#onError(message.message || text.connection.noText);
         break;
       default:
-        this.#log(`Signaling: unknown message ${message.type}`);
+        this.#log(text.log.signaling(text.log.unknown(message.type)));
     }
   }
 
@@ -163,7 +163,7 @@ export class Connection {
 
   async #onAnswer({ sdpAnswer, viewerId }) {
     this.#answered = true;
-    this.#log(`Answer received, viewer ${viewerId}`);
+    this.#log(text.log.answered(viewerId));
     await this.#peer.setRemoteDescription({ type: 'answer', sdp: sdpAnswer });
     if (this.#closed) return;
     for (const candidate of this.#foreignCandidates.splice(0)) await this.#addCandidate(candidate);
@@ -175,7 +175,7 @@ export class Connection {
       await this.#peer.addIceCandidate(candidate);
     } catch (error) {
       // One candidate that this browser cannot use is no reason to give up on the others.
-      this.#log(`Candidate refused: ${error.message}`);
+      this.#log(text.log.candidate(error.message));
     }
   }
 
@@ -184,7 +184,7 @@ export class Connection {
     const transport = this.#peer.getReceivers()[0]?.transport;
     if (!transport) return;
     transport.onstatechange = () => {
-      this.#log(`DTLS: ${transport.state}`);
+      this.#log(text.log.dtls(transport.state));
       // Signaling tells why, a moment sooner or later; without that word, somebody's stop would look like a fault.
       if (transport.state === 'closed') {
         clearTimeout(this.#timer);
@@ -195,7 +195,7 @@ export class Connection {
   }
 
   #onConnectionState(state) {
-    this.#log(`Connection: ${state}`);
+    this.#log(text.log.connection(state));
     if (this.#peer.getReceivers()[0]?.transport?.state === 'closed') return;
     clearTimeout(this.#timer);
     if (state === 'connected') {

@@ -56,7 +56,7 @@ async function pageAt(where, camera, early) {
   if (where === '#/watch') return new (await import('./watch.js')).WatchPage({ id: camera, store, api, config, early, starts: session.then(mayControl), onTitle: title });
   if (where === '#/camera') return new (await import('./camera.js')).CameraPage({ id: camera, store, api, config, onTitle: title });
   if (where === '#/system') return new (await import('./system.js')).SystemPage({ store, api, session });
-  if (where === '#/activity') return new (await import('./system.js')).ActivityPage({ store });
+  if (where === '#/activity') return new (await import('./system.js')).ActivityPage({ store, api });
   return null;
 }
 

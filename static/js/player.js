@@ -104,7 +104,7 @@ export class Player extends EventTarget {
   stop() {
     this.#end();
     this.#clear();
-    this.#log('Stopped by you');
+    this.#log(text.player.byYou);
     this.#set({ state: 'stopped', detail: text.player.byYou, frozenSeconds: 0 });
   }
 
@@ -262,7 +262,7 @@ export class Player extends EventTarget {
     if (mayStart && !stream && !await this.#starts) return { gone: { state: 'stopped', detail: text.player.mayNot } };
     if (!mayStart || !await this.#starts) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
     this.#set({ detail: text.player.starting });
-    this.#log('No running stream: starting it');
+    this.#log(text.log.noStream);
     return this.#found(await this.#api.start(this.#camera, signal));
   }
 
@@ -273,7 +273,7 @@ export class Player extends EventTarget {
 
   // Resolves when there is a stream again, or when it is time to start one that had failed.
   async #waitForReturn(gone, signal) {
-    this.#log(`Stream ended: ${gone.detail}`);
+    this.#log(text.log.ended(gone.detail));
     this.#clear();
     let attempts = 0;
     let startAt = gone.state === 'error' && await this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
@@ -423,7 +423,7 @@ export class Player extends EventTarget {
     this.#keep();
     this.#video.srcObject = stream;
     this.#video.play().catch((error) => {
-      if (error.name !== 'AbortError') this.#log(`Play: ${error.message}`);
+      if (error.name !== 'AbortError') this.#log(text.log.play(error.message));
     });
   }
 
@@ -434,7 +434,7 @@ export class Player extends EventTarget {
   #refuse(message) {
     this.#end();
     this.#clear();
-    this.#log(`Error: ${message}`);
+    this.#log(text.log.error(message));
     this.#set({ state: 'error', detail: sentence(message), frozenSeconds: 0 });
   }
 
@@ -443,7 +443,7 @@ export class Player extends EventTarget {
     if (Object.keys(changes).every((key) => next[key] === this.#snapshot[key])) return;
     const before = this.#snapshot.state;
     this.#snapshot = Object.freeze(next);
-    if (next.state !== before) this.#log(`State: ${next.state}`);
+    if (next.state !== before) this.#log(text.log.state(text.viewer.states[next.state]));
     this.dispatchEvent(new Event('change'));
   }
 

@@ -1,6 +1,7 @@
 // The dashboard: tiles, arranging, names, the pages of a camera and of the system.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { decodesMore, inState } from './lib/browser.mjs';
 import { accessible, fits, liveTiles, quiet, tiles } from './lib/pages.mjs';
 import { until } from './lib/until.mjs';
@@ -179,6 +180,24 @@ scenario('the page of a camera: doctor, feedback, figures, what happened, name a
   await page.getByText('Stream: Stopping').waitFor();
   await page.getByText('Somebody stopped it.').waitFor();
   await accessible(page, 'camera page');
+  await fits(page, 320);
+  quiet(page);
+});
+
+scenario('motion and sound of all cameras, the newest first, and what comes while one looks', async (world) => {
+  const { server, broker, ids } = await cameras(world, ['Gate', 'Yard']);
+  const tell = (id, activityType, eventId) => execFileSync('mosquitto_pub', ['-h', '127.0.0.1', '-p', String(broker.port), '-q', '1', '-t', `prod/device/message/hive-cam/${id}/activity/${activityType}`,
+    '-m', JSON.stringify({ eventId, activityType, timestamp: Date.now() / 1000, confidence: 0.9 })]);
+  for (const [index, [id, type]] of [[ids[0], 'motion'], [ids[1], 'sound'], [ids[0], 'person']].entries()) {
+    tell(id, type, `event-${index}`);
+    await until('it is known', async () => (await server.get(`/cameras/${id}`)).body.events?.[0].activity_type === type);
+  }
+  const page = await world.page(await world.browser(), `${server.dashboard}/#/activity`);
+  const rows = () => page.locator('.rows li').evaluateAll((all) => all.map((row) => [row.querySelector('.row-what').textContent, row.querySelector('a').textContent].join(' ')));
+  await until('all are there', async () => (await rows()).join() === 'Person Gate,Sound Yard,Motion Gate');
+  tell(ids[1], 'motion', 'event-3');
+  await until('the new one, too', async () => (await rows()).join() === 'Motion Yard,Person Gate,Sound Yard,Motion Gate');
+  await accessible(page, 'activity page');
   await fits(page, 320);
   quiet(page);
 });
