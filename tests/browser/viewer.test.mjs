@@ -140,10 +140,10 @@ scenario('two cameras in one page: one stops, the other plays on, leaving frees 
   await until('nobody is counted', async () => (await server.get('/health')).body.total_viewers === 0);
 });
 
-scenario('the pages work behind a path prefix, and pass the token of their link on', async (world) => {
+scenario('the pages work by https behind a proxy with a path prefix, and pass the token of their link on', async (world) => {
   const { server, id } = await world.site();
-  const proxy = world.closing(await startProxy(server, '/cams/'));
-  const page = await world.page(await world.browser(), null);
+  const proxy = world.closing(await startProxy(server, '/cams/', world.certificates().server));
+  const page = await world.page(await world.browser(), null, { ignoreHTTPSErrors: true });
   const calls = [];
   page.on('request', (request) => calls.push(request));
   await page.goto(`${proxy.url}livestream/viewer?camera=${id}&token=secret-1`);
@@ -358,6 +358,12 @@ scenario('while the server is away, a page that is loaded again waits for it and
   const { broker, server } = await world.site();
   const page = await world.page(await world.browser(), `${server.dashboard}/`, { serviceWorkers: 'allow' });
   await page.evaluate(() => navigator.serviceWorker.ready);
+  const session = await page.context().newCDPSession(page);
+  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+  // The contexts of tests are private windows, from which nothing is installed.
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito'), []);
+  const { errors, data } = await session.send('Page.getAppManifest');
+  assert.deepEqual([errors, JSON.parse(data).name], [[], 'honeycast']);
   const [, port] = server.addresses.dashboard.split(':');
   await server.child.stop('SIGKILL');
   await page.reload();
