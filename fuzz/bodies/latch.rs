@@ -104,19 +104,29 @@ impl World {
             _ => Clue::Rtp(media),
         };
         let arrival = Arrival { source, entrance, slot: SLOTS[index], clue };
-        let Ok(latched) = self.latch.accept(&arrival, self.now) else { return false };
-        let stream = latched.stream;
-        assert!(self.open.contains(&stream), "a packet went to a stream that is not open");
-        assert_eq!(self.latch.entrance(stream), Some(entrance), "a packet went to a stream of other ports");
-        assert_eq!(self.latch.source(stream, SLOTS[index]), Some(source));
-        if let Some((holder, last)) = self.heard.insert((stream, index), (source, self.now))
-            && holder != source
-        {
-            // Only RTCP can go earlier: with the video source that is replaced.
-            let alive = SLOTS[index] != Slot::Rtcp && self.now < last + EXPECTED_SILENCE;
-            assert!(!alive, "{holder} was displaced by {source} while it was alive");
+        let accepted = self.latch.accept(&arrival, self.now);
+        if let Ok(latched) = accepted {
+            let stream = latched.stream;
+            assert!(self.open.contains(&stream), "a packet went to a stream that is not open");
+            assert_eq!(self.latch.entrance(stream), Some(entrance), "a packet went to a stream of other ports");
+            assert_eq!(self.latch.source(stream, SLOTS[index]), Some(source));
+            if let Some((holder, last)) = self.heard.insert((stream, index), (source, self.now))
+                && holder != source
+            {
+                // Only RTCP can go earlier: with the video source that is replaced.
+                let alive = SLOTS[index] != Slot::Rtcp && self.now < last + EXPECTED_SILENCE;
+                assert!(!alive, "{holder} was displaced by {source} while it was alive");
+            }
         }
-        true
+        // A packet can end its own source's pin: the media clock is another one after a pause.
+        let (latch, key) = (&self.latch, (entrance, source));
+        self.heard.retain(|(of, slot), (holder, _)| {
+            let holds = latch.source(*of, SLOTS[*slot]) == Some(*holder);
+            let may_end = (self::entrance(*of), *holder) == key || SLOTS[*slot] == Slot::Rtcp;
+            assert!(holds || may_end, "{holder} lost its slot to a packet of {source}");
+            holds
+        });
+        accepted.is_ok()
     }
 
     fn check(&self) {

@@ -157,7 +157,8 @@ export class Api {
       if (!token || wasIn) logIn();
       throw new ApiError(token ? text.api.token : (answer.error ?? text.api.forbidden), 401, answer);
     }
-    if (response.ok) wasIn = true;
+    // Who serves the pages may let everybody in, and still not know who may use the API.
+    if (response.ok && base === this.#base) wasIn = true;
     if (!response.ok) throw new ApiError(answer.error ?? text.api.http(response.status), response.status, answer);
     return answer;
   }

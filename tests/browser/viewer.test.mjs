@@ -167,13 +167,15 @@ scenario('without a valid login the pages lead to it, and a bad token is said', 
   const page = await world.page(await world.browser(), null);
   await page.route(`${server.api}/**`, (route) => route.fulfill({ status: 401, json: { error: 'Login required' }, headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true', 'access-control-allow-headers': 'authorization' } }));
   await page.route((url) => url.pathname === '/login', (route) => route.fulfill({ contentType: 'text/html', body: '<title>Login</title>' }));
-  await page.goto(viewerUrl(server, id));
+  // The page leaves while it loads.
+  const visit = (url) => page.goto(url, { waitUntil: 'commit' });
+  await visit(viewerUrl(server, id));
   await page.waitForURL(/\/login\?/);
   assert.equal(new URL(page.url()).searchParams.get('next'), `/livestream/viewer?camera=${id}`);
-  await page.goto(`${server.dashboard}/#/system`);
+  await visit(`${server.dashboard}/#/system`);
   await page.waitForURL(/\/login\?/);
   assert.equal(new URL(page.url()).searchParams.get('next'), '/#/system');
-  await page.goto(`${viewerUrl(server, id)}&token=old`);
+  await visit(`${viewerUrl(server, id)}&token=old`);
   const shown = await inState(page, 'error');
   assert.match(shown.detail, /access token of this link is not valid/);
 });
