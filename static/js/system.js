@@ -24,7 +24,7 @@ export class SystemPage {
     this.#api = api;
     this.#session = session;
     const parts = this.#parts;
-    for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: 'box-body' });
+    for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: `box-body ${name}` });
     this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, words.title),
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns two', hidden: true },

@@ -207,6 +207,19 @@ scenario('the system and activity pages say how the service is', async (world) =
   const page = await world.page(await world.browser(), `${server.dashboard}/#/system`);
   await page.getByText('Everything works.').waitFor();
   await accessible(page, 'system page');
+  await fits(page, 320);
+  const fact = (label) => page.locator('.facts-list > div', { has: page.getByText(label, { exact: true }) }).locator('dd').innerText();
+  const { body } = await server.get('/health');
+  assert.equal(await fact('Version'), body.version);
+  assert.equal(await fact('MQTT broker'), 'connected');
+  assert.match(await fact('Memory'), /^\d+ MiB$/);
+  // As a service with TLS says it.
+  const certificate = { loaded_at: new Date().toISOString(), not_after: new Date(Date.now() + 20.5 * 86_400_000).toISOString(), reloads: 1, failure: null };
+  await page.route(`${server.api}/health`, (route) => route.fulfill({ json: { ...body, certificate }, headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true' } }));
+  await page.getByText('Certificate valid until').waitFor();
+  assert.match(await fact('Certificate valid until'), /\(in 20 days\)$/);
+  assert.match(await fact('Certificate loaded'), /replaced once since the start$/);
+  await page.unroute(`${server.api}/health`);
   await page.getByRole('link', { name: 'Activity' }).click();
   await page.getByRole('heading', { name: 'Activity' }).waitFor();
   await accessible(page, 'activity page');

@@ -10,7 +10,7 @@ import { ARTIFACTS, scenario } from './lib/world.mjs';
 scenario('demo: from the start page to a moving picture with sound', async (world) => {
   const server = await world.server({ MQTT_EMBEDDED_BIND: '127.0.0.1:0' }, 'demo');
   const page = await world.page(await world.browser(), `${server.dashboard}/`);
-  await page.getByRole('link', { name: /^Watch camera/ }).first().click();
+  await page.getByRole('link', { name: 'Watch camera Demo camera' }).click();
   const live = await inState(page, 'live');
   assert.ok(live.videoWidth > 0);
   assert.equal(await page.locator('#status-text').innerText(), 'Live');
