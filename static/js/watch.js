@@ -33,7 +33,7 @@ export class WatchPage {
     const { signal } = this.#over;
     store.addEventListener('change', () => this.#draw(), { signal });
     window.addEventListener('pagehide', () => this.#pane.player.leave(), { signal });
-    window.addEventListener('pageshow', (event) => { if (event.persisted) this.#pane.start(); }, { signal });
+    window.addEventListener('pageshow', (event) => { if (event.persisted && this.snapshot.state !== 'stopped') this.#pane.start(); }, { signal });
     this.#draw();
     this.#pane.start(early);
   }

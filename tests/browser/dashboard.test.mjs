@@ -278,7 +278,10 @@ scenario('sixteen cameras: only tiles on the screen connect, others let go, leav
   await until('another page of the dashboard needs no picture', async () => (await watched()).length === 0);
   assert.deepEqual(await open(), { peers: 0, sockets: 0 });
   await page.goto(`${server.dashboard}/#/`);
-  await until('they are back', async () => (await watched()).length === few.length);
+  await until('those on the screen are back', async () => {
+    const now = await onScreen();
+    return now.length > 0 && (await watched()).join() === now.join();
+  });
   await page.close({ runBeforeUnload: true });
   await until('leaving frees every viewer', async () => (await server.get('/health')).body.total_viewers === 0);
 }, { timeout: 180_000 });

@@ -18,11 +18,12 @@ export function watchOver() {
   };
   const look = (video) => {
     if (!last.has(video)) follow(video);
+    const age = performance.now() - last.get(video);
+    if (age < LONGEST_MS || told.has(video)) return;
     const holder = video.closest('.pane, .tile');
     const live = holder?.matches('.pane[data-state="live"], .tile[data-picture="live"]') || holder?.querySelector('.badge')?.textContent === 'Live';
     const bright = video.checkVisibility({ opacityProperty: true }) && getComputedStyle(video).filter === 'none';
-    const age = performance.now() - last.get(video);
-    if (!(live || (bright && video.srcObject)) || age < LONGEST_MS || told.has(video)) return;
+    if (!live && !(bright && video.srcObject)) return;
     told.add(video);
     reportError(new Error(`a picture without a new frame for ${Math.round(age)} ms is ${live ? 'called live' : 'not dimmed'}`));
   };
