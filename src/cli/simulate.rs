@@ -112,6 +112,10 @@ pub(super) struct SimulateArgs {
     #[arg(long, help_heading = "Ways")]
     honour_pli: bool,
 
+    /// Take this many seconds to do what a message says.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds, help_heading = "Ways")]
+    reaction: f64,
+
     /// Never send more than the small picture.
     #[arg(long, help_heading = "Ways")]
     small_picture: bool,
@@ -258,6 +262,7 @@ impl SimulateArgs {
             follow_remb: !self.ignore_remb,
             honour_pli: self.honour_pli,
             answer_nack: !self.ignore_nack,
+            reaction: Duration::from_secs_f64(self.reaction),
             small_picture: self.small_picture,
             frame_rate: self.frame_rate,
         };
@@ -402,7 +407,7 @@ mod tests {
     fn every_option_arrives() {
         let camera = one("--broker [::1]:8883 --camera-id 00000000000000000000000000000001 --seed 7 --bind 127.0.0.1 \
              --username u --password p --ca-cert ca --client-cert c --client-key k --server-name n \
-             --stop-without-feedback 0 --stop-without-keepalive 9.5 --no-rtcp --no-audio --ignore-remb --ignore-nack --honour-pli \
+             --stop-without-feedback 0 --stop-without-keepalive 9.5 --no-rtcp --no-audio --ignore-remb --ignore-nack --reaction 6 --honour-pli \
              --loss 1.5 --reorder 2 --reboot-after 10 --silent \
              --loss-burst 4 --duplicates 3 --jitter 30 --rebind-after 1 --move-after 2 --move-to 127.0.0.9 \
              --change-ssrc-after 3 --near-wrap --audio-after 4 --start-within 5 --imitate 127.0.0.1:5006 \
@@ -419,6 +424,7 @@ mod tests {
         assert_eq!((ways.stop_without_feedback, ways.rtcp), (None, RtcpSending::None));
         assert_eq!(ways.stop_without_keepalive, Some(Duration::from_millis(9_500)));
         assert!(ways.audio.is_none() && !ways.follow_remb && !ways.answer_nack && ways.honour_pli);
+        assert_eq!(ways.reaction, Duration::from_secs(6));
         let faults = camera.faults;
         assert_eq!((faults.loss_percent, faults.reorder_percent), (1.5, 2.0));
         assert!(faults.silent && faults.near_wrap && ways.small_picture);

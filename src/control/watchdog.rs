@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ingest::{MEMORY, TURN};
+use crate::ingest::{LONGEST_TURN, MEMORY, TURN};
 
 /// Silence after which `play` is sent again.
 pub const REPLAY_AFTER: Duration = Duration::from_secs(10);
@@ -116,10 +116,11 @@ impl Watchdog {
     }
 
     /// Whether the session can make room for others: its camera was told to play, had the time to answer, and did not,
-    /// or not so that it could be told from others.
+    /// or not so that it could be told from others. The next turn is longer: the camera may be slow.
     pub fn may_yield(&self, now: Instant) -> bool {
         let answered = self.media == Media::Flowing || self.parked || self.in_flight;
-        !answered && self.last_play.is_some_and(|play| play + TURN <= now)
+        let turn = TURN.saturating_mul(self.turns.saturating_add(1)).min(LONGEST_TURN);
+        !answered && self.last_play.is_some_and(|play| play + turn <= now)
     }
 
     /// Whether it has had all its turns.

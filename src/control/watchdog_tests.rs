@@ -364,14 +364,17 @@ fn a_camera_that_cannot_be_told_from_others_is_told_to_stop_and_to_play_again_wh
 fn a_camera_that_answers_in_none_of_its_turns_is_given_up() {
     let mut scene = Scene::active();
     scene.input(Input::Viewers(1));
-    for turn in 0..MAX_TURNS {
-        scene.advance(seconds(4));
+    for (turn, length) in (1..=MAX_TURNS).zip([3, 6, 9]) {
+        scene.advance(seconds(length) - Duration::from_millis(1));
+        scene.input(Input::ShouldYield);
+        assert_eq!(scene.times(&PARK).len() + 1, turn as usize, "a slow camera has longer turns after the first");
+        scene.advance(Duration::from_millis(1));
         scene.parks();
         scene.advance(seconds(12));
-        assert_eq!(scene.times(&REOPEN).len(), turn as usize + 1);
+        assert_eq!(scene.times(&REOPEN).len(), turn as usize);
         scene.input(Input::Reopened(Ok(PORTS)));
     }
-    scene.advance(seconds(4));
+    scene.advance(seconds(9));
     scene.input(Input::ShouldYield);
     assert_eq!(scene.session.state(), State::Error);
     assert!(scene.error().starts_with("camera never answered play"), "{}", scene.error());

@@ -13,5 +13,5 @@ pub use driver::{CameraPorts, pool_plans};
 pub use handle::{IngestEvent, IngestHandle, IngestSettings, IngestStats, OpenError, OpenStream, PortPlan, TrackStats};
 pub use intake::{DropCounters, DropReason, OPEN_WAIT, RefusedSource};
 
-pub use crate::media::latch::{MEMORY, TURN};
+pub use crate::media::latch::{LONGEST_TURN, MEMORY, TURN};
 pub use crate::webrtc::feedback::{FeedbackHealth, FeedbackWarning};

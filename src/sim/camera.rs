@@ -53,6 +53,8 @@ pub(super) struct Camera {
     /// Whether the broker can be reached; the driver keeps it.
     pub(super) connected: bool,
     stream: Option<Stream>,
+    /// Messages, and when it does what they say.
+    told: VecDeque<(Instant, Kind, Vec<u8>)>,
     /// What is still to befall it, the next first; `None` before the first stream.
     schedule: Option<VecDeque<(Instant, Fault)>>,
     /// What was asked for.
@@ -96,6 +98,7 @@ impl Camera {
             booted: (now, wall),
             connected: false,
             stream: None,
+            told: VecDeque::new(),
             schedule: None,
             asked: VecDeque::new(),
             out: Outbox::new(now, Line::new(settings.seed ^ LINE_SEED, &settings.faults)),
@@ -108,6 +111,14 @@ impl Camera {
 
     /// A message came on one of the camera's topics.
     pub(super) fn on_message(&mut self, now: Instant, kind: Kind, payload: &[u8]) {
+        let reaction = self.settings.behaviour.reaction;
+        match reaction.is_zero() {
+            true => self.obey(now, kind, payload),
+            false => self.told.push_back((now + reaction, kind, payload.to_vec())),
+        }
+    }
+
+    fn obey(&mut self, now: Instant, kind: Kind, payload: &[u8]) {
         match parse(kind, self.settings.camera, payload) {
             Ok(Command::Play { stream, target }) => self.play(now, stream, *target),
             Ok(Command::Keepalive { stream, count }) => {
@@ -189,6 +200,9 @@ impl Camera {
 
     /// Does all that is due at `now`.
     pub(super) fn advance(&mut self, now: Instant) {
+        while let Some((_, kind, payload)) = self.told.pop_front_if(|(at, ..)| *at <= now) {
+            self.obey(now, kind, &payload);
+        }
         if let Some((_, reason)) = self.stream_limit().filter(|(at, _)| *at <= now) {
             self.end(now, reason);
         }
@@ -212,7 +226,8 @@ impl Camera {
         let media = self.stream.as_ref().filter(|_| !self.settings.faults.silent).map(Stream::deadline);
         let limit = self.stream_limit().map(|(at, _)| at);
         let fault = self.schedule.iter().flatten().next().map(|(at, _)| *at);
-        [media, limit, fault, self.out.line.deadline()].into_iter().flatten().min()
+        let told = self.told.front().map(|(at, ..)| *at);
+        [media, limit, fault, told, self.out.line.deadline()].into_iter().flatten().min()
     }
 
     /// Lets something befall it as soon as the driver asks.
@@ -229,6 +244,7 @@ impl Camera {
         match fault {
             Fault::Reboot => {
                 self.end(now, Ended::Reboot);
+                self.told.clear();
                 self.out.queue.clear();
                 self.connected = false;
             }

@@ -428,3 +428,18 @@ fn after_a_long_pause_it_goes_on_from_now() {
 
 #[path = "fault_tests.rs"]
 mod fault_tests;
+
+#[test]
+fn a_slow_camera_does_what_it_is_told_later_in_its_order_and_a_reboot_makes_it_forget_that() {
+    let mut world = World::playing(|settings| settings.behaviour.reaction = Duration::from_secs(4));
+    world.pass(3.0);
+    world.say(Kind::Stop, &stop(STREAM));
+    assert_eq!(world.pass(0.9).len(), 0);
+    let sent = world.pass(6.0);
+    assert!(sent.first().unwrap().0 >= Duration::from_secs(4) && sent.last().unwrap().0 <= Duration::from_secs(7));
+    assert_eq!((world.report().plays, world.report().stops), (1, 1));
+    world.say(Kind::Play, &play(OTHER_STREAM));
+    world.camera.ask(Fault::Reboot);
+    world.pass(10.0);
+    assert_eq!(world.report().plays, 1);
+}

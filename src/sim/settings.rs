@@ -85,6 +85,8 @@ pub struct CameraSettings {
     pub honour_pli: bool,
     /// Whether it repeats packets when asked with NACK.
     pub answer_nack: bool,
+    /// How long it takes to do what it is told on MQTT.
+    pub reaction: Duration,
     /// Whether it never sends more than the small picture.
     pub small_picture: bool,
     /// Pictures a second, 1 to 60. The clip is made for 25; with others its loop is slower or faster.
@@ -101,6 +103,7 @@ impl Default for CameraSettings {
             follow_remb: true,
             honour_pli: false,
             answer_nack: true,
+            reaction: Duration::ZERO,
             small_picture: false,
             frame_rate: 25,
         }

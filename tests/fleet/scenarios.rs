@@ -105,14 +105,15 @@ async fn an_imitator_behind_the_same_address_never_gets_through_while_the_camera
     goes_on(site, camera).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cameras_behind_one_address_that_return_at_once_from_a_power_cut_are_all_back_and_none_is_mixed_up() {
+/// Cameras behind one address lose their power together and return together.
+async fn return_from_a_power_cut(count: u32, change: impl Fn(&mut SimSettings)) {
     let site = Site::new(&[]);
     site.broker_is_there().await;
     let mut cameras = Vec::new();
-    for n in 0..4 {
+    for n in 0..count {
         let mut settings = site.settings(n);
         settings.bind = address(1);
+        change(&mut settings);
         let mut camera = site.camera(settings).await;
         site.start(&mut camera).await;
         cameras.push(camera);
@@ -132,6 +133,16 @@ async fn cameras_behind_one_address_that_return_at_once_from_a_power_cut_are_all
         assert_eq!(detail["stream"]["stream_id"].as_str(), camera.stream.as_deref());
     }
     site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_behind_one_address_that_return_at_once_from_a_power_cut_are_all_back_and_none_is_mixed_up() {
+    return_from_a_power_cut(4, |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_are_cameras_that_take_longer_to_play_and_stop_than_their_first_turn_lasts() {
+    return_from_a_power_cut(2, |settings| settings.behaviour.reaction = Duration::from_secs(4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 //! as it plays it: a stream that should yield is parked and its camera told to stop; after a rest it is reopened,
 //! and told to play when its turn comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::tests::{Opened, SLICE, Scene, VIDEO};
 use super::*;
-use crate::ingest::{MEMORY, TURN};
+use crate::ingest::{LONGEST_TURN, MEMORY, TURN};
 use crate::media::SeqNo;
 use crate::media::rtp::RtpHeader;
 
@@ -20,6 +20,8 @@ struct Camera {
     /// Where it sends from when it is told to; `None` if it is dead.
     from: Option<String>,
     sends: bool,
+    /// `play` (true) and `stop`, and when it does what they say.
+    told: VecDeque<(Instant, bool)>,
     /// Of its media, at the start of the scene; and its next packet's number.
     clock: u32,
     seq: u16,
@@ -28,12 +30,16 @@ struct Camera {
     reopening: Option<Opened>,
     shows: bool,
     stops: u32,
+    /// Since it showed something.
+    turns: u32,
 }
 
 /// Cameras that are told to play and stop.
 struct Site {
     scene: Scene,
     begun: Instant,
+    /// How long cameras take to do what they are told.
+    slow: Duration,
     cameras: BTreeMap<u8, Camera>,
     opening: Vec<(u8, StreamId, Option<String>, Opened)>,
 }
@@ -41,7 +47,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let scene = Scene::new();
-        Self { begun: scene.now, scene, cameras: BTreeMap::new(), opening: Vec::new() }
+        Self { begun: scene.now, scene, slow: Duration::ZERO, cameras: BTreeMap::new(), opening: Vec::new() }
     }
 
     /// Starts the stream of a camera of unknown address.
@@ -61,11 +67,12 @@ impl Site {
         let now = self.scene.now;
         for (number, id, from, mut opened) in std::mem::take(&mut self.opening) {
             if opened.try_recv().is_ok() {
-                let sends = from.is_some();
+                let (told, sends) = (VecDeque::from([(now + self.slow, true)]), false);
                 let (rests_until, reopening) = (None, None);
                 let (clock, seq) = (u32::from(number) << 28, 0);
-                let (played, shows, stops) = (now, false, 0);
-                let camera = Camera { id, from, sends, clock, seq, played, rests_until, reopening, shows, stops };
+                let (played, shows, stops, turns) = (now, false, 0, 0);
+                let camera =
+                    Camera { id, from, sends, told, clock, seq, played, rests_until, reopening, shows, stops, turns };
                 self.cameras.insert(number, camera);
             } else {
                 self.opening.push((number, id, from, opened));
@@ -77,7 +84,11 @@ impl Site {
                 camera.reopening = Some(self.scene.intake.reopen(camera.id, now).unwrap());
             }
             if camera.reopening.as_mut().is_some_and(|opened| opened.try_recv().is_ok()) {
-                (camera.reopening, camera.sends, camera.played) = (None, camera.from.is_some(), now);
+                (camera.reopening, camera.played) = (None, now);
+                camera.told.push_back((now + self.slow, true));
+            }
+            while let Some((_, play)) = camera.told.pop_front_if(|(at, _)| *at <= now) {
+                camera.sends = play && camera.from.is_some();
             }
             if let Some(from) = camera.from.clone().filter(|_| camera.sends) {
                 camera.seq = camera.seq.wrapping_add(1);
@@ -94,23 +105,37 @@ impl Site {
             match event {
                 IngestEvent::ShouldYield { stream } => {
                     // It may be asked before its control plane knows that it is open.
-                    if self.by_id(stream).is_none_or(|camera| now < camera.played + TURN) {
+                    let turn = |camera: &Camera| TURN.saturating_mul(camera.turns + 1).min(LONGEST_TURN);
+                    if self.by_id(stream).is_none_or(|camera| now < camera.played + turn(camera)) {
                         continue;
                     }
                     if self.scene.intake.park(stream, self.scene.now) {
-                        let rest = self.scene.now + REST;
+                        let (rest, heard) = (self.scene.now + REST, self.scene.now + self.slow);
                         let camera = self.by_id(stream).unwrap();
-                        camera.sends = false;
-                        camera.stops += 1;
+                        camera.told.push_back((heard, false));
+                        (camera.stops, camera.turns) = (camera.stops + 1, camera.turns + 1);
                         camera.rests_until = Some(rest);
                     }
                 }
                 IngestEvent::MediaStarted { stream, .. } | IngestEvent::MediaResumed { stream } => {
-                    self.by_id(stream).unwrap().shows = true;
+                    let camera = self.by_id(stream).unwrap();
+                    (camera.shows, camera.turns) = (true, 0);
                 }
                 IngestEvent::MediaStalled { stream, .. } => self.by_id(stream).unwrap().shows = false,
                 IngestEvent::FeedbackWarning { .. } => {}
             }
+        }
+    }
+
+    /// All are dark for 20 s and then send together, from other ports and with other clocks.
+    fn return_from_power_cut(&mut self) {
+        self.cameras.values_mut().for_each(|camera| camera.sends = false);
+        self.run(Duration::from_secs(20));
+        for (number, camera) in &mut self.cameras {
+            camera.clock = camera.clock.wrapping_add(77_000_000);
+            camera.from = Some(format!("10.0.0.5:{number}500"));
+            // `play` reaches all of them when they report themselves.
+            camera.sends = true;
         }
     }
 
@@ -161,22 +186,21 @@ fn a_dead_camera_that_comes_back_gets_its_picture_at_its_next_turn() {
     assert_eq!(site.shown(), [1, 2, 3]);
 }
 
-#[test]
-fn cameras_behind_one_address_that_return_at_once_from_a_power_cut_are_all_back_within_a_minute() {
+/// Five cameras that show their pictures.
+fn behind_one_address() -> Site {
     let mut site = Site::new();
     for number in 1..=5 {
         site.start(number, Some(&format!("10.0.0.5:{number}000")));
         site.run(Duration::from_secs(6));
     }
     assert_eq!(site.shown(), [1, 2, 3, 4, 5]);
-    site.cameras.values_mut().for_each(|camera| camera.sends = false);
-    site.run(Duration::from_secs(20));
-    for (number, camera) in &mut site.cameras {
-        // Other ports and clocks; `play` reaches all of them when they report themselves.
-        camera.clock = camera.clock.wrapping_add(77_000_000);
-        camera.from = Some(format!("10.0.0.5:{number}500"));
-        camera.sends = true;
-    }
+    site
+}
+
+#[test]
+fn cameras_behind_one_address_that_return_at_once_from_a_power_cut_are_all_back_within_a_minute() {
+    let mut site = behind_one_address();
+    site.return_from_power_cut();
     site.run(Duration::from_secs(60));
     assert_eq!(site.shown(), [1, 2, 3, 4, 5]);
 }
@@ -224,4 +248,24 @@ fn refused_packets_that_may_be_a_streams_are_counted_until_it_shows_video() {
     s.intake.park(first, s.now);
     assert_eq!(count(&mut s), 20);
     let _kept = s.intake.reopen(first, s.now).unwrap();
+}
+
+#[test]
+fn cameras_that_take_seconds_to_do_what_they_are_told_get_longer_turns_and_all_their_pictures() {
+    // All but the first are slower than the first turn is long.
+    for (slow, within_s) in [(2, 60), (4, 60), (6, 90), (8, 150)] {
+        let slow = Duration::from_secs(slow);
+        let mut site = Site { slow, ..Site::new() };
+        for (number, from) in [(1, None), (2, Some("10.0.0.5:4000")), (3, Some("10.0.0.6:4000"))] {
+            site.start(number, from);
+        }
+        site.run(Duration::from_secs(within_s));
+        assert_eq!(site.shown(), [2, 3], "{slow:?}: a dead one among them");
+
+        let mut site = behind_one_address();
+        site.slow = slow;
+        site.return_from_power_cut();
+        site.run(Duration::from_secs(within_s));
+        assert_eq!(site.shown(), [1, 2, 3, 4, 5], "{slow:?}: after a power cut");
+    }
 }

@@ -157,6 +157,8 @@ pub struct Dispute {
 
 /// A stream that was opened and shows no video for so long makes room for others that cannot be told from it.
 pub const TURN: Duration = Duration::from_secs(3);
+/// One that showed none in its turns before gets longer ones, up to this: its camera may be slow to do what it is told.
+pub const LONGEST_TURN: Duration = Duration::from_secs(9);
 /// The same for one that has shown video: cameras need a while to boot.
 pub const RETURN_TURN: Duration = Duration::from_secs(10);
 
