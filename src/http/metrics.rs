@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use super::Api;
 use super::document::Unanswered;
 use super::error::ApiError;
+use super::{Api, Certificates};
 use crate::control::{
     BrokerStatus, CameraInfo, Health, IngestStats, MediaState, Sources, State as StreamState, StreamInfo, TrackStats,
     ViewerInfo,
@@ -32,6 +32,10 @@ pub(super) async fn scrape(State(api): State<Api>) -> Result<impl IntoResponse, 
     )?;
     let mut page = Page::new();
     service(&mut page, &health);
+    if let Some(certificate) = api.certificates.as_ref().map(Certificates::state) {
+        page.maybe(&catalog::CERTIFICATE_EXPIRY, &[], seconds(Some(certificate.not_after)));
+        page.add(&catalog::CERTIFICATE_FAILURE, &[], flag(certificate.failure.is_some()));
+    }
     self::streams(&mut page, &streams);
     self::viewers(&mut page, &streams, &viewers);
     self::cameras(&mut page, &cameras);

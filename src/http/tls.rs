@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::time::MissedTickBehavior;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::Shutdown;
 
@@ -31,19 +32,24 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads both files.
-    fn load(&self) -> io::Result<CertifiedKey> {
+    /// Reads both files: what is served, and when it expires.
+    fn load(&self) -> io::Result<(CertifiedKey, SystemTime)> {
         let named = |path: &PathBuf, error: &dyn fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         };
         let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
             .map_err(|error| named(&self.certificate, &error))?;
-        if certificates.is_empty() {
-            return Err(named(&self.certificate, &"holds no certificate"));
-        }
+        // The first is the server's own (RFC 8446 §4.4.2); those behind it may be old ones that clients pass over.
+        let own = certificates.first().ok_or_else(|| named(&self.certificate, &"holds no certificate"))?;
+        let not_after = not_after(own).ok_or_else(|| named(&self.certificate, &"is no X.509 certificate"))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| named(&self.key, &error))?;
-        CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| named(&self.certificate, &error))
+        let key = CertifiedKey::from_der(certificates, key, &provider());
+        let key = key.map_err(|error| named(&self.certificate, &error))?;
+        if not_after <= SystemTime::now() {
+            tracing::warn!(file = %self.certificate.display(), "the certificate has expired: browsers will refuse it");
+        }
+        Ok((key, not_after))
     }
 
     fn version(&self) -> Version {
@@ -53,6 +59,13 @@ impl TlsFiles {
         };
         Version(of(&self.certificate), of(&self.key))
     }
+}
+
+/// The end of a certificate's validity (RFC 5280 §4.1.2.5); one from before 1970 is that of 1970.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().unwrap_or(0)))
 }
 
 /// What tells one state of a file from another; `None` if there is none.
@@ -67,6 +80,8 @@ struct Version(FileVersion, FileVersion);
 pub struct CertificateState {
     /// When the one that is served was read.
     pub loaded_at: SystemTime,
+    /// When the one that is served expires.
+    pub not_after: SystemTime,
     /// Replaced so often.
     pub reloads: u64,
     /// Why the files, as they are now, are not served; the earlier certificate is.
@@ -110,8 +125,10 @@ impl Certificates {
     /// A file is unreadable, holds no certificate or key, or they do not belong together; the text names the file.
     pub fn load(files: TlsFiles) -> io::Result<Self> {
         let first = files.version();
-        let current = RwLock::new(Arc::new(files.load()?));
-        let state = Mutex::new(CertificateState { loaded_at: SystemTime::now(), reloads: 0, failure: None });
+        let (key, not_after) = files.load()?;
+        let current = RwLock::new(Arc::new(key));
+        let loaded_at = SystemTime::now();
+        let state = Mutex::new(CertificateState { loaded_at, not_after, reloads: 0, failure: None });
         Ok(Self(Arc::new(Inner { files, first, current, state })))
     }
 
@@ -165,11 +182,11 @@ impl Certificates {
             return;
         }
         match self.0.files.load() {
-            Ok(key) => {
+            Ok((key, not_after)) => {
                 *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                 let mut state = self.lock();
                 let reloads = state.reloads + 1;
-                *state = CertificateState { loaded_at: SystemTime::now(), reloads, failure: None };
+                *state = CertificateState { loaded_at: SystemTime::now(), not_after, reloads, failure: None };
                 watch.settled = version;
                 tracing::info!(file = %self.0.files.certificate.display(), "new connections get the new certificate");
             }
