@@ -171,6 +171,7 @@ impl Service {
         };
         let mut metrics: Vec<Arc<dyn Collect>> =
             vec![signaling_counters.clone(), egress_metrics, Arc::new(of_connections)];
+            page.count(&catalog::HTTP_UNREADABLE, &[], counted.unreadable());
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let api = ApiSettings {

@@ -113,6 +113,7 @@ families! {
     HTTP_DURATION: Histogram "http_request_seconds" [] "From a request to the begin of its answer";
 
     EVENTS: Counter "events_total" ["via", "outcome"] "Changes told to others, over MQTT and by webhook";
+    HTTP_UNREADABLE: Counter "http_unreadable_requests_total" [] "Requests refused before any route, because their header is too large or is no HTTP";
 
     MQTT_CONNECTED: Gauge "mqtt_connected" [] "Whether messages reach the broker";
     MQTT_PUBLISHED: Counter "mqtt_published_total" [] "Messages that the broker acknowledged";
