@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,14 +12,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::time::MissedTickBehavior;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::Shutdown;
-
-/// Between two looks at the files. A failure is believed at the second: certificate and key are two files, and
-/// nobody replaces both at once.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::base::files::{self, FileWatch};
 
 /// Certificate chain and private key, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +47,8 @@ impl TlsFiles {
         Ok((key, not_after))
     }
 
-    fn version(&self) -> Version {
-        let of = |path: &Path| {
-            let file = std::fs::metadata(path).ok()?;
-            Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
-        };
-        Version(of(&self.certificate), of(&self.key))
+    fn paths(&self) -> [&Path; 2] {
+        [&self.certificate, &self.key]
     }
 }
 
@@ -67,13 +58,6 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let seconds = certificate.validity().not_after.timestamp();
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().unwrap_or(0)))
 }
-
-/// What tells one state of a file from another; `None` if there is none.
-type FileVersion = Option<(u64, u64, i64, i64, i64, i64)>;
-
-/// Of both files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version(FileVersion, FileVersion);
 
 /// How the certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +78,7 @@ pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
-    first: Version,
+    first: FileWatch,
     current: RwLock<Arc<CertifiedKey>>,
     state: Mutex<CertificateState>,
 }
@@ -124,7 +108,7 @@ impl Certificates {
     ///
     /// A file is unreadable, holds no certificate or key, or they do not belong together; the text names the file.
     pub fn load(files: TlsFiles) -> io::Result<Self> {
-        let first = files.version();
+        let first = FileWatch::before_reading(&files.paths());
         let (key, not_after) = files.load()?;
         let current = RwLock::new(Arc::new(key));
         let loaded_at = SystemTime::now();
@@ -156,43 +140,21 @@ impl Certificates {
     /// Looks at the files until the shutdown, and takes what is new: for new connections, without touching those
     /// that are open. What cannot be used changes nothing but [`CertificateState::failure`], and is warned about.
     pub async fn watch(self, shutdown: Shutdown) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Watch { settled: self.0.first, failed: None };
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return,
-                _ = look.tick() => {}
-            }
-            let certificates = self.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                certificates.look(&mut watch);
-                watch
-            });
-            match looked.await {
-                Ok(after) => watch = after,
-                Err(_) => return,
-            }
-        }
+        let watch = self.0.first.clone();
+        files::watch((self, watch), |(certificates, watch)| certificates.look(watch), shutdown).await;
     }
 
-    fn look(&self, watch: &mut Watch) {
-        let version = self.0.files.version();
-        if version == watch.settled {
-            return;
-        }
-        match self.0.files.load() {
-            Ok((key, not_after)) => {
+    fn look(&self, watch: &mut FileWatch) {
+        match watch.look(&self.0.files.paths(), || self.0.files.load()) {
+            None => {}
+            Some(Ok((key, not_after))) => {
                 *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                 let mut state = self.lock();
                 let reloads = state.reloads + 1;
                 *state = CertificateState { loaded_at: SystemTime::now(), not_after, reloads, failure: None };
-                watch.settled = version;
                 tracing::info!(file = %self.0.files.certificate.display(), "new connections get the new certificate");
             }
-            Err(_) if watch.failed != Some(version) => watch.failed = Some(version),
-            Err(error) => {
-                watch.settled = version;
+            Some(Err(error)) => {
                 tracing::warn!(%error, "the new certificate cannot be used; the earlier one stays");
                 self.lock().failure = Some(error.to_string());
             }
@@ -202,15 +164,6 @@ impl Certificates {
     fn lock(&self) -> MutexGuard<'_, CertificateState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the watch remembers of the files.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    /// Nothing more is to be done about this version.
-    settled: Version,
-    /// This one could not be used a moment ago.
-    failed: Option<Version>,
 }
 
 fn provider() -> CryptoProvider {

@@ -52,7 +52,7 @@ fn a_new_certificate_is_taken_and_a_broken_one_changes_nothing_but_the_state() {
     let files = files(&folder);
     let first = write(&files);
     let certificates = Certificates::load(files.clone()).unwrap();
-    let mut watch = Watch { settled: certificates.0.first, failed: None };
+    let mut watch = certificates.0.first.clone();
     certificates.look(&mut watch);
     assert_eq!((served(&certificates), certificates.state().reloads), (first, 0));
 
@@ -93,7 +93,7 @@ fn the_end_of_the_certificate_that_is_served_is_known() {
     let certificates = Certificates::load(files.clone()).unwrap();
     let begin_of = |year: i32| crate::access::keys::parse_time(&format!("{year}-01-01T00:00:00Z")).unwrap();
     assert_eq!(certificates.state().not_after, begin_of(2041));
-    let mut watch = Watch { settled: certificates.0.first, failed: None };
+    let mut watch = certificates.0.first.clone();
 
     // What is not served does not count.
     std::fs::write(&files.key, "nonsense").unwrap();

@@ -165,7 +165,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             candidates,
             closed: closed_rx,
             ended: None,
-            until: None,
+            access_ended: None,
             _guard: guard,
         };
         // If the caller has gone, the handle is dropped here and ends the viewer.

@@ -45,6 +45,7 @@ families! {
     CAMERAS_ONLINE: Gauge "cameras_online" [] "Cameras that said last that they are connected";
     CERTIFICATE_EXPIRY: Gauge "certificate_expiry_time_seconds" [] "When the listeners' certificate expires, in seconds since 1970";
     CERTIFICATE_FAILURE: Gauge "certificate_reload_failed" [] "Whether the certificate's files, as they are now, cannot be used, so that the earlier one serves";
+    ACCESS_RELOAD_FAILED: Gauge "access_reload_failed" [] "Whether the files with keys, as they are now, cannot be used, so that the earlier keys hold";
     STORE_UNSAVED: Gauge "camera_store_unsaved" [] "Whether something about cameras is not in the store yet";
     STORE_FAILURES: Counter "camera_store_failed_writes_total" [] "Writes to the camera store that failed";
 
