@@ -13,7 +13,7 @@ use super::events::EventsError;
 use super::history::{Change, Point};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
-use super::live::LiveFrames;
+use super::live::{LiveClient, LiveFrames};
 use super::session::State;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
@@ -224,7 +224,7 @@ pub(super) enum Request {
     Sources { reply: Reply<Sources> },
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
-    Frames { camera: CameraId, counts: bool, reply: Reply<Result<LiveFrames, AddViewerError>> },
+    Frames { camera: CameraId, client: Option<LiveClient>, reply: Reply<Result<LiveFrames, AddViewerError>> },
     Keyframe { stream: StreamId, reply: Reply<()> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
     RestartViewer { viewer: ViewerId, offer: String, reply: Reply<Result<ViewerAnswer, RestartError>> },

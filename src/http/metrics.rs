@@ -1,5 +1,6 @@
 //! `GET /metrics` for Prometheus.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
@@ -113,6 +114,15 @@ fn viewers(page: &mut Page, streams: &[StreamInfo], viewers: &[ViewerInfo]) {
     for connected in [true, false] {
         let count = viewers.iter().filter(|viewer| viewer.connected == connected).count();
         page.count(&catalog::VIEWERS, &[if connected { "true" } else { "false" }], count as u64);
+    }
+    let mut protocols = BTreeMap::<_, u64>::new();
+    for viewer in viewers.iter().filter(|viewer| viewer.connected) {
+        if let Some(protocol) = viewer.stats.as_ref().and_then(|stats| stats.protocol) {
+            *protocols.entry(protocol).or_default() += 1;
+        }
+    }
+    for (protocol, count) in protocols {
+        page.count(&catalog::VIEWERS_BY_PROTOCOL, &[protocol], count);
     }
     for stream in streams {
         let stats = || {

@@ -87,17 +87,19 @@ families! {
     VIEWERS_REFUSED: Counter "viewers_refused_total" ["reason"] "Viewers that were not accepted, by reason";
     VIEWERS_THINNED: Gauge "viewers_thinned" [] "Viewers that get keyframes only, because their path does not carry more";
     VIEWERS_BY_PROFILE: Gauge "viewers_by_srtp_profile" ["profile"] "Connected viewers by SRTP profile";
-    VIEWERS_BY_PROTOCOL: Gauge "viewers_by_protocol" ["protocol"] "Connected viewers by transport protocol";
+    VIEWERS_BY_PROTOCOL: Gauge "viewers_by_protocol" ["protocol"] "Connected viewers by transport: udp and tcp of WebRTC, http and websocket of live.mp4";
     VIEWER_WORST_LOSS: Gauge "stream_viewer_loss_max_ratio" ["camera"] "Highest fraction of packets lost that a viewer of the stream reports, 0 to 1";
     VIEWER_WORST_RTT: Gauge "stream_viewer_rtt_max_seconds" ["camera"] "Longest round trip of a viewer of the stream";
 
     EGRESS_PACKETS: Counter "egress_packets_total" [] "RTP packets sent to viewers, retransmissions included";
-    EGRESS_BYTES: Counter "egress_bytes_total" [] "Bytes sent to viewers, SRTP included";
+    EGRESS_BYTES: Counter "egress_bytes_total" [] "Bytes sent to WebRTC viewers, SRTP included";
+    LIVE_BYTES: Counter "egress_mp4_bytes_total" [] "Bytes of MP4 sent to viewers without WebRTC";
     EGRESS_RUNS: Counter "egress_runs_total" [] "Runs of packets handed to the kernel; packets divided by runs is the run length";
     EGRESS_REFUSED_RUNS: Counter "egress_refused_runs_total" [] "Runs that the socket refused";
     EGRESS_RETRANSMISSIONS: Counter "egress_retransmissions_total" [] "Packets sent again";
     EGRESS_NACKED: Counter "egress_nacked_packets_total" [] "Packets that viewers asked for again";
     EGRESS_KEYFRAME_REQUESTS: Counter "egress_keyframe_requests_total" [] "PLIs and FIRs of viewers";
+    EGRESS_UNPLAYABLE: Counter "egress_unplayable_audio_packets_total" [] "Sound packets that viewers did not get, because their offers lack the codec";
     EGRESS_DROPPED_FRAMES: Counter "egress_dropped_frames_total" [] "Frames that a sending thread was too slow for";
     EGRESS_UNKNOWN: Counter "egress_unknown_datagrams_total" [] "Datagrams on the viewer port that belong to no viewer";
 
@@ -111,10 +113,10 @@ families! {
     CONNECTIONS: Gauge "http_connections" [] "Open TCP connections of the API, signaling and dashboard ports";
     CONNECTIONS_REFUSED: Counter "http_connections_refused_total" [] "TCP connections refused because there were too many";
     HTTP_REQUESTS: Counter "http_requests_total" ["route", "method", "status"] "Requests answered";
+    HTTP_UNREADABLE: Counter "http_unreadable_requests_total" [] "Requests refused before any route, because their header is too large or is no HTTP";
     HTTP_DURATION: Histogram "http_request_seconds" [] "From a request to the begin of its answer";
 
     EVENTS: Counter "events_total" ["via", "outcome"] "Changes told to others, over MQTT and by webhook";
-    HTTP_UNREADABLE: Counter "http_unreadable_requests_total" [] "Requests refused before any route, because their header is too large or is no HTTP";
 
     MQTT_CONNECTED: Gauge "mqtt_connected" [] "Whether messages reach the broker";
     MQTT_PUBLISHED: Counter "mqtt_published_total" [] "Messages that the broker acknowledged";
