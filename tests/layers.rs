@@ -60,7 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["rtp", "rtcp", "interceptor", "dtls", "srtp", "stun", "sdp", "rtc_shared", "rtc_crypto", "sansio"], &["webrtc"]),
     (&["axum", "axum_server", "tower"], &["http", "signaling"]),
-    (&["utoipa_axum"], &["http"]),
+    (&["utoipa_axum", "x509_parser"], &["http"]),
     // Schemas are derived where a type is serialized.
     (&["utoipa"], &["base", "egress", "control", "http"]),
     (&["jsonwebtoken"], &["access"]),
