@@ -310,6 +310,7 @@ impl Camera {
             last_refusal: self.last_refusal.clone(),
             packets_sent: out.video_packets,
             packets_lost: out.video_lost,
+            pictures_decodable: out.record.decodable(),
             bytes_sent: out.bytes,
             audio_packets_sent: out.audio_packets,
             packets_resent: out.resent,

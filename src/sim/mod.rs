@@ -56,7 +56,7 @@ pub fn play_destinations(sdp: &str) -> Result<[std::net::SocketAddr; 4], String>
     Ok([target.video.rtp, target.video.rtcp, target.audio.rtp, target.audio.rtcp])
 }
 
-/// Runs the cameras until shutdown is requested, and prints a report of each once a second.
+/// Runs the cameras until shutdown is requested, and prints a report of each once a second and at the end.
 ///
 /// Returns when the cameras have said good-bye to the broker. When standard output is closed, nothing more
 /// is printed and the cameras go on.
@@ -67,16 +67,16 @@ pub fn play_destinations(sdp: &str) -> Result<[std::net::SocketAddr; 4], String>
 pub async fn run(settings: Vec<SimSettings>, format: ReportFormat, shutdown: &Shutdown) -> Result<(), SimError> {
     let stage = shutdown.child();
     let started: Result<Vec<Sim>, SimError> = settings.into_iter().map(|one| Sim::start(one, &stage)).collect();
-    let result = match started {
-        Ok(sims) => {
-            print_reports(&sims, format, shutdown).await;
-            Ok(())
-        }
-        Err(error) => Err(error),
-    };
+    if let Ok(sims) = &started {
+        print_reports(sims, format, shutdown).await;
+    }
     stage.request();
     stage.drained().await;
-    result
+    for sim in started? {
+        // Whoever has closed standard output does not want it.
+        let _ = print(&sim.report(), format);
+    }
+    Ok(())
 }
 
 async fn print_reports(sims: &[Sim], format: ReportFormat, shutdown: &Shutdown) {

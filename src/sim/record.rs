@@ -27,6 +27,23 @@ pub struct SentPicture {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pictures: VecDeque<Kept>,
+    /// Of the pictures that are forgotten.
+    past: Decodable,
+}
+
+/// Pictures that can be decoded, by what got through: whole, and so are all since the last keyframe.
+#[derive(Debug, Clone, Copy, Default)]
+struct Decodable {
+    count: u64,
+    /// The last picture is one of them.
+    last: bool,
+}
+
+impl Decodable {
+    fn and(self, next: &Kept) -> Self {
+        let last = next.is_whole() && (next.keyframe || self.last);
+        Self { count: self.count + u64::from(last), last }
+    }
 }
 
 #[derive(Debug)]
@@ -40,11 +57,19 @@ struct Kept {
     passed: Vec<bool>,
 }
 
+impl Kept {
+    fn is_whole(&self) -> bool {
+        self.passed.iter().all(|passed| *passed)
+    }
+}
+
 impl Record {
     /// A picture of so many packets, numbered from `first` on, is about to be sent.
     pub(super) fn sends(&mut self, number: u32, frame: usize, keyframe: bool, first: SeqNo, packets: usize) {
-        if self.pictures.len() == PICTURES {
-            self.pictures.pop_front();
+        if self.pictures.len() == PICTURES
+            && let Some(oldest) = self.pictures.pop_front()
+        {
+            self.past = self.past.and(&oldest);
         }
         self.pictures.push_back(Kept { number, frame, keyframe, sent: None, first, passed: vec![false; packets] });
     }
@@ -65,10 +90,15 @@ impl Record {
             number: kept.number,
             frame: kept.frame,
             keyframe: kept.keyframe,
-            whole: kept.passed.iter().all(|passed| *passed),
+            whole: kept.is_whole(),
             sent: kept.sent,
         };
         self.pictures.iter().map(sent).collect()
+    }
+
+    /// How many pictures of all that were sent a viewer can decode, by what got through up to now.
+    pub(super) fn decodable(&self) -> u64 {
+        self.pictures.iter().fold(self.past, Decodable::and).count
     }
 }
 
@@ -94,6 +124,21 @@ mod tests {
         assert_eq!(whole(&record), [(7, true), (8, true)]);
         let sent = record.pictures().iter().map(|p| (p.frame, p.sent)).collect::<Vec<_>>();
         assert_eq!(sent, [(199, Some(at(1))), (0, Some(at(2)))]);
+    }
+
+    #[test]
+    fn a_picture_can_be_decoded_when_it_and_all_before_it_since_the_keyframe_are_whole() {
+        let (mut record, start) = (Record::default(), Instant::now());
+        // Every fourth is a keyframe; the sixth is lost until it is sent again.
+        for n in 0..2_000u16 {
+            record.sends(u32::from(n), 0, n % 4 == 0, SeqNo(n), 1);
+            if n % 8 != 5 {
+                record.passed(start, SeqNo(n));
+            }
+        }
+        assert_eq!(record.decodable(), 2_000 / 8 * 5);
+        record.passed(start, SeqNo(1_997));
+        assert_eq!(record.decodable(), 2_000 / 8 * 5 + 3);
     }
 
     #[test]

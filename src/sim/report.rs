@@ -29,6 +29,8 @@ pub struct SimReport {
     pub packets_sent: u64,
     /// Of these, those that the line lost.
     pub packets_lost: u64,
+    /// Pictures that a viewer can decode, by what the line let through.
+    pub pictures_decodable: u64,
     /// Bytes of RTP sent, audio and video.
     pub bytes_sent: u64,
     /// Audio packets sent.

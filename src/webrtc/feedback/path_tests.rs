@@ -267,10 +267,13 @@ fn behind_a_path_of_1_mbit_the_camera_is_under_it_within_10_s_uses_80_to_100_per
 
 #[test]
 fn a_camera_that_ignores_remb_is_reported_after_10_s() {
-    let mut whole = Whole::new();
-    play(Scene { obeys: false, ..SCENE }, 16.0, 1, &mut whole);
-    assert!(whole.warnings.iter().all(|warning| *warning == FeedbackWarning::RembIgnored));
-    assert_eq!(whole.feedback.health(whole.last.unwrap()).follows_remb, Some(false));
+    for (seconds, warned) in [(10.0, false), (16.0, true)] {
+        let mut whole = Whole::new();
+        play(Scene { obeys: false, ..SCENE }, seconds, 1, &mut whole);
+        assert_eq!(whole.warnings.contains(&FeedbackWarning::RembIgnored), warned, "within {seconds} s");
+        assert!(whole.warnings.iter().all(|warning| *warning == FeedbackWarning::RembIgnored));
+        assert_eq!(whole.feedback.health(whole.last.unwrap()).follows_remb, warned.then_some(false));
+    }
 }
 
 #[test]
