@@ -116,7 +116,7 @@ fn ingest() {
             now += Duration::from_millis(5);
             let packet = RtpPacket::parse(bytes.clone()).expect("valid");
             let placed = receiver
-                .place(&packet, Codec::H264, false, clock.expected(MediaKind::Video, now), now)
+                .place(&packet, Codec::H264, false, &|| clock.expected(MediaKind::Video, now), now)
                 .expect("in order");
             feedback.on_rtp(Codec::H264, &packet, placed.restarted, now);
             let clock = clock.on_packet(Codec::H264, placed.time, now);

@@ -6,7 +6,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream as Blocking;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -78,6 +78,9 @@ async fn nothing_secret_is_logged_even_at_trace_level_and_everybody_does_what_th
         ("TURN_SERVER_PASSWORD", "turn-password-4711"),
         ("EMQX_USERNAME", "mqtt-user"),
         ("EMQX_PASSWORD", "mqtt-password-4711"),
+        // Nobody takes what is posted: it is tried again and again.
+        ("WEBHOOK_URL", "http://127.0.0.1:9/changes"),
+        ("WEBHOOK_SECRET", "webhook-secret-4711"),
     ]);
     let ask = |method: &str, path: &str, headers: &str, body: &str| service.request(method, path, headers, body);
     assert_eq!(ask("GET", "/health", "", "").0, 200);
@@ -111,6 +114,8 @@ async fn nothing_secret_is_logged_even_at_trace_level_and_everybody_does_what_th
     page.send(viewer(CAMERA)).await.unwrap();
     let answer = hear(&mut page).await.unwrap();
     assert_eq!(answer["type"], "viewerResponse", "{answer}");
+    let sdp = answer["sdpAnswer"].as_str().unwrap();
+    let ice_password = sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap().to_owned();
     // Ends while it is watched: told, closed, and the viewer is gone.
     let mut short = socket(&service, &format!("?token={}", token(Role::View, "*", 3))).await;
     short.send(viewer(CAMERA)).await.unwrap();
@@ -123,6 +128,8 @@ async fn nothing_secret_is_logged_even_at_trace_level_and_everybody_does_what_th
         }
     };
     assert_eq!(end, (4401, "The token has expired".to_owned()));
+    let mut live = live_socket(&service, &token(Role::View, "*", 2)).await;
+    assert_eq!(hear(&mut live).await.unwrap_err(), end);
     assert_eq!(ask("GET", "/viewers", &bearer(&key), "").2["count"], 1);
     for query in ["", "?token=nonsense", &format!("?token={over}")] {
         let mut refused = socket(&service, query).await;
@@ -143,6 +150,8 @@ async fn nothing_secret_is_logged_even_at_trace_level_and_everybody_does_what_th
         ("hash", entry.rsplit(':').next().unwrap()),
         ("TURN password", "turn-password-4711"),
         ("MQTT password", "mqtt-password-4711"),
+        ("webhook secret", "webhook-secret-4711"),
+        ("ICE password", &ice_password),
     ] {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "the {what} is in the log");
@@ -160,6 +169,55 @@ async fn until_started(service: &Service, key: &str) {
         assert!(status == 503 && begun.elapsed() < PATIENCE, "{status} {body}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_the_file_are_taken_over_while_the_service_runs_and_a_withdrawn_one_ends_what_rests_on_it() {
+    let ((stays, staying), (goes, going)) = (created_key(&["--role", "control"]), created_key(&["--name", "goes"]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("honeycast.toml");
+    let write = |keys: &str| std::fs::write(&file, format!("[auth]\nenabled = true\napi_keys = [{keys}]\n")).unwrap();
+    write(&format!("\"{staying}\", \"{going}\""));
+    let service = Service::start(&[("HONEYCAST_CONFIG", file.to_str().unwrap())]);
+    until_started(&service, &stays).await;
+    let mut staying_socket = socket(&service, &format!("?token={stays}")).await;
+    let mut going_socket = socket(&service, &format!("?token={goes}")).await;
+    let mut watching = live_socket(&service, &goes).await;
+
+    // A slip of the pen: everything stays as it is.
+    write("\"goes:view:*:nonsense\"");
+    let failed = || metrics(&service, &stays).contains("honeycast_access_reload_failed 1");
+    until("the mistake is told", failed).await;
+    assert_eq!(service.request("GET", "/streams", &bearer(&goes), "").0, 200);
+
+    write(&format!("\"{staying}\""));
+    let withdrawn = (4401, "The key or token was withdrawn".to_owned());
+    assert_eq!(hear(&mut going_socket).await.unwrap(), json!({"type": "error", "message": withdrawn.1}));
+    assert_eq!(hear(&mut going_socket).await.unwrap_err(), withdrawn);
+    assert_eq!(hear(&mut watching).await.unwrap_err(), withdrawn);
+    assert_eq!(service.request("GET", "/streams", &bearer(&goes), "").0, 401);
+    assert!(metrics(&service, &stays).contains("honeycast_access_reload_failed 0"));
+    staying_socket.send(Message::text("{")).await.unwrap();
+    assert_eq!(hear(&mut staying_socket).await.unwrap()["message"], "Invalid JSON");
+    let (_, log) = tokio::task::spawn_blocking(move || service.end_by("TERM")).await.unwrap();
+    assert_eq!(log.matches("new keys cannot be taken over; the earlier ones stay").count(), 1, "{log}");
+    assert!(!log.contains(&goes) && !log.contains(&stays), "{log}");
+}
+
+/// The live stream of the camera as MP4.
+async fn live_socket(service: &Service, token: &str) -> WebSocketStream<TcpStream> {
+    let address = service.address("api");
+    let stream = TcpStream::connect(address).await.unwrap();
+    let url = format!("ws://{address}/streams/{CAMERA}/live.mp4?token={token}");
+    within("the socket opens", client_async(url, stream)).await.unwrap().0
+}
+
+fn metrics(service: &Service, key: &str) -> String {
+    let mut socket = Blocking::connect(service.address("api")).unwrap();
+    write!(socket, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}\r\n", bearer(key)).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

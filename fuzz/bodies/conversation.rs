@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use honeycast::access::Grant;
+use honeycast::access::{AccessEnd, Grant};
 use honeycast::control::CloseReason;
 use honeycast::signaling::conversation::{Accepted, Action, Conversation};
 use honeycast::signaling::protocol::ServerMessage;
@@ -21,7 +21,7 @@ pub(crate) fn run(data: &[u8]) -> bool {
             b"!refuse" => accepts = false,
             b"!wait" => told.now += Duration::from_secs(1),
             b"!expired" => {
-                let actions = told.conversation.expired();
+                let actions = told.conversation.access_ended(AccessEnd::Expired);
                 told.hear(actions, accepts);
             }
             b"!shutdown" => {

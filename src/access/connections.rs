@@ -50,6 +50,7 @@ struct Open {
     total: usize,
     clients: HashMap<IpAddr, usize>,
     refused: u64,
+    unreadable: u64,
 }
 
 /// A connection that was taken; gives its place back when it is dropped.
@@ -96,6 +97,18 @@ impl Connections {
     pub fn counts(&self) -> (usize, u64) {
         let open = self.0.open();
         (open.total, open.refused)
+    }
+
+    /// Requests that could not be read since the start.
+    pub fn unreadable(&self) -> u64 {
+        self.0.open().unreadable
+    }
+}
+
+impl Admitted {
+    /// Counts a request on it that could not be read.
+    pub fn unreadable(&self) {
+        self.inner.open().unreadable += 1;
     }
 }
 

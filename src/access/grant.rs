@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::base::CameraId;
 
 /// Each may do what those before it may.
@@ -120,13 +122,62 @@ fn fits(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|b| *b == b'*')
 }
 
+/// A key of the configuration, on which grants rest: they end when it is taken out.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    /// By which sessions name it. Random, so that it is that of no other run either.
+    pub(super) id: u64,
+    withdrawn: CancellationToken,
+}
+
+impl Basis {
+    pub(super) fn new() -> Self {
+        Self { id: rand::random(), withdrawn: CancellationToken::new() }
+    }
+
+    /// Ends what rests on it.
+    pub(super) fn withdraw(&self) {
+        self.withdrawn.cancel();
+    }
+}
+
 /// What somebody may do, on which cameras, and until when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Grant {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) cameras: CameraScope,
     pub(super) until: Option<SystemTime>,
+    pub(super) basis: Option<Basis>,
+}
+
+/// By what it allows, whatever it rests on.
+impl PartialEq for Grant {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, role, cameras, until, basis: _ } = self;
+        (name, role, cameras, until) == (&other.name, &other.role, &other.cameras, &other.until)
+    }
+}
+
+impl Eq for Grant {}
+
+/// Why a grant holds no more. The texts go to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessEnd {
+    /// Its time is over.
+    Expired,
+    /// The key that it rests on was taken out of the configuration.
+    Withdrawn,
+}
+
+impl AccessEnd {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Expired => "The token has expired",
+            Self::Withdrawn => "The key or token was withdrawn",
+        }
+    }
 }
 
 /// What a grant does not hold. The texts go to clients.
@@ -151,7 +202,7 @@ pub enum Forbidden {
 impl Grant {
     /// A grant for `name`, which stands in logs.
     pub fn new(name: impl Into<String>, role: Role, cameras: CameraScope, until: Option<SystemTime>) -> Self {
-        Self { name: name.into(), role, cameras, until }
+        Self { name: name.into(), role, cameras, until, basis: None }
     }
 
     /// What everybody has where access is not controlled.
@@ -177,6 +228,30 @@ impl Grant {
     /// When it ends; `None`: never.
     pub fn until(&self) -> Option<SystemTime> {
         self.until
+    }
+
+    /// Resolves when it holds no more, from `now` on. Whatever goes on for longer than a request ends with it.
+    pub fn ended(&self, now: SystemTime) -> impl Future<Output = AccessEnd> + Send + use<> {
+        let left = self.until.map(|until| until.duration_since(now).unwrap_or_default());
+        let withdrawn = self.basis.as_ref().map(|basis| basis.withdrawn.clone());
+        async move {
+            let expired = async {
+                match left {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let withdrawn = async {
+                match withdrawn {
+                    Some(withdrawn) => withdrawn.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expired => AccessEnd::Expired,
+                () = withdrawn => AccessEnd::Withdrawn,
+            }
+        }
     }
 
     /// Whether a camera is in its scope: lists are shortened to those that are.

@@ -21,7 +21,7 @@ pub const MIN_LENGTH: usize = 32;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
     hash: [u8; 32],
-    grant: Grant,
+    pub(super) grant: Grant,
 }
 
 /// Why a text describes no key. It is never part of the message: somebody may have written the key itself.

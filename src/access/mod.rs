@@ -14,7 +14,7 @@ mod token;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -22,11 +22,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use connections::{Admitted, ConnectionLimits, Connections, Refused};
 pub use credential::Credential;
-pub use grant::{CameraScope, Forbidden, Grant, InvalidScope, Role};
+pub use grant::{AccessEnd, CameraScope, Forbidden, Grant, InvalidScope, Role};
 pub use keys::{ApiKey, InvalidKey};
 pub use limits::{Allowance, Buckets, ClientLimits};
 pub use token::{InvalidKeySet, TokenSettings};
 
+use self::grant::Basis;
 use self::token::{HmacKey, Tokens};
 
 /// A login of the pages lasts no longer, whatever it was made with.
@@ -59,7 +60,7 @@ pub enum Denied {
     /// No such key.
     #[error("The key is not known")]
     UnknownKey,
-    /// The login is over, or was made with an earlier run of the service.
+    /// The login is over, or was made with an earlier run of the service or a key that was withdrawn.
     #[error("The login has ended")]
     Session,
 }
@@ -69,9 +70,29 @@ pub enum Denied {
 pub struct Access(Option<Arc<Inner>>);
 
 struct Inner {
+    current: RwLock<Arc<Current>>,
+    sessions: HmacKey,
+}
+
+/// What credentials are checked by now.
+struct Current {
     keys: Vec<ApiKey>,
     tokens: Tokens,
-    sessions: HmacKey,
+}
+
+impl Current {
+    fn bases(&self) -> impl Iterator<Item = &Basis> {
+        self.keys.iter().filter_map(|key| key.grant.basis.as_ref()).chain(self.tokens.bases())
+    }
+}
+
+/// What [`Access::replace`] has changed: keys, those of tokens included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// New ones.
+    pub added: usize,
+    /// Those that are there no more, or not as they were.
+    pub withdrawn: usize,
 }
 
 impl Access {
@@ -86,8 +107,35 @@ impl Access {
     ///
     /// The key set cannot be used.
     pub fn new(keys: Vec<ApiKey>, tokens: &TokenSettings) -> Result<Self, InvalidKeySet> {
+        let nothing = Current { keys: Vec::new(), tokens: Tokens::new(&TokenSettings::default())? };
         let sessions = HmacKey::new(&rand::random::<[u8; 32]>());
-        Ok(Self(Some(Arc::new(Inner { keys, tokens: Tokens::new(tokens)?, sessions }))))
+        let access = Self(Some(Arc::new(Inner { current: RwLock::new(Arc::new(nothing)), sessions })));
+        access.replace(keys, tokens)?;
+        Ok(access)
+    }
+
+    /// Checks by other keys from now on. What rests on one that is not among them ends: logins, viewers, event
+    /// streams. What rests on one that is there as it was goes on. Does nothing where access is not controlled.
+    ///
+    /// # Errors
+    ///
+    /// The key set cannot be used; everything stays as it was.
+    pub fn replace(&self, mut keys: Vec<ApiKey>, tokens: &TokenSettings) -> Result<Replaced, InvalidKeySet> {
+        let Some(inner) = &self.0 else { return Ok(Replaced::default()) };
+        let mut tokens = Tokens::new(tokens)?;
+        let mut current = inner.current.write().unwrap_or_else(PoisonError::into_inner);
+        for key in &mut keys {
+            let earlier = current.keys.iter().find(|earlier| *earlier == key);
+            key.grant.basis = Some(earlier.and_then(|key| key.grant.basis.clone()).unwrap_or_else(Basis::new));
+        }
+        tokens.keep_bases_of(&current.tokens);
+        let new = Current { keys, tokens };
+        let missing = |of: &Current, basis: &Basis| of.bases().all(|other| other.id != basis.id);
+        let added = new.bases().filter(|basis| missing(&current, basis)).count();
+        let gone: Vec<Basis> = current.bases().filter(|basis| missing(&new, basis)).cloned().collect();
+        *current = Arc::new(new);
+        gone.iter().for_each(Basis::withdraw);
+        Ok(Replaced { added, withdrawn: gone.len() })
     }
 
     /// Whether credentials are needed at all.
@@ -102,10 +150,15 @@ impl Access {
     /// [`Denied`].
     pub fn grant(&self, credential: Option<Credential<'_>>, now: SystemTime) -> Result<Grant, Denied> {
         let Some(inner) = &self.0 else { return Ok(Grant::everything()) };
+        let current = inner.current();
         match credential.ok_or(Denied::Missing)? {
-            Credential::Bearer(text) if token::looks_like_one(text) => inner.tokens.grant(text, now),
-            Credential::Bearer(text) => keys::find(&inner.keys, text, now),
-            Credential::Session(text) => inner.sessions.session(text, now),
+            Credential::Bearer(text) if token::looks_like_one(text) => current.tokens.grant(text, now),
+            Credential::Bearer(text) => keys::find(&current.keys, text, now),
+            Credential::Session(text) => {
+                let (grant, basis) = inner.sessions.session(text, now)?;
+                let basis = current.bases().find(|found| found.id == basis).ok_or(Denied::Session)?;
+                Ok(Grant { basis: Some(basis.clone()), ..grant })
+            }
         }
     }
 
@@ -117,6 +170,12 @@ impl Access {
         let until = grant.until().map_or(latest, |until| until.min(latest));
         let lifetime = until.duration_since(now).ok()?;
         Some((inner.sessions.sign(grant, until)?, lifetime))
+    }
+}
+
+impl Inner {
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -292,6 +292,43 @@ fn a_session_stands_for_its_grant_and_for_nobody_else() {
     assert_eq!(access.session(&endless, at(NOW)).unwrap().1, SESSION);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_rests_on_a_key_of_a_set_ends_when_that_key_goes_and_not_when_another_comes() {
+    let (first, second) = (Issuer::new(), Issuer::new());
+    let keys = |of: &[&Issuer]| -> Vec<Value> { of.iter().map(|issuer| issuer.key_set()["keys"][2].clone()).collect() };
+    let set = |of: &[&Issuer]| TokenSettings {
+        secret: Some(SECRET.to_owned()),
+        key_set: Some(json!({ "keys": keys(of) }).to_string()),
+        ..TokenSettings::default()
+    };
+    let access = Access::new(Vec::new(), &set(&[&first])).unwrap();
+    let by_key = ask(&access, &first.es256(&json!({"alg": "ES256"}))).unwrap();
+    let by_secret = ask(&access, &hs256(SECRET, &claims())).unwrap();
+    let ended = async |grant: &Grant| {
+        let end = tokio::time::timeout(Duration::from_secs(1), grant.ended(at(NOW)));
+        end.await.ok()
+    };
+    let replaced = |added, withdrawn| Ok(Replaced { added, withdrawn });
+    assert_eq!(access.replace(Vec::new(), &set(&[&first])), replaced(0, 0));
+    assert_eq!(access.replace(Vec::new(), &set(&[&second, &first])), replaced(1, 0));
+    assert_eq!(ended(&by_key).await, None);
+    assert_eq!(access.replace(Vec::new(), &set(&[&second])), replaced(0, 1));
+    assert_eq!((ended(&by_key).await, ended(&by_secret).await), (Some(AccessEnd::Withdrawn), None));
+    // Tokens for others are those of nobody here, whoever signed them.
+    let issued = TokenSettings { issuer: Some("https://id.example".to_owned()), ..set(&[&second]) };
+    assert_eq!(access.replace(Vec::new(), &issued), replaced(2, 2));
+    assert_eq!(ended(&by_secret).await, Some(AccessEnd::Withdrawn));
+    let nonsense = TokenSettings { key_set: Some("{}".to_owned()), ..TokenSettings::default() };
+    assert!(access.replace(Vec::new(), &nonsense).is_err());
+    assert_eq!(access.replace(Vec::new(), &issued), replaced(0, 0), "nothing was changed");
+    assert_eq!(Access::off().replace(Vec::new(), &issued), replaced(0, 0));
+
+    let short = Grant::new("x", Role::View, CameraScope::all(), Some(at(NOW + 60)));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(short.ended(at(NOW)).await, AccessEnd::Expired);
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
 #[test]
 fn a_token_made_here_is_taken_here() {
     let grant = Grant::new("x", Role::Control, CameraScope::new(["AB*"]).unwrap(), Some(at(NOW + 10)));

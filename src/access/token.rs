@@ -10,15 +10,18 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq;
 
 use super::Denied;
-use super::grant::{CameraScope, Grant, Role};
+use super::grant::{Basis, CameraScope, Grant, Role};
 use super::ring_provider;
 
 /// Shortest HMAC secret in bytes (RFC 7518 §3.2).
 pub(super) const MIN_SECRET: usize = 32;
 /// Keys of a set that are looked at; a set holds two or three.
 const MAX_KEYS: usize = 64;
+/// The claim of sessions that names what they rest on.
+const BASIS: &str = "basis";
 /// How far the clock of whoever makes tokens may be ahead.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -41,16 +44,28 @@ pub struct TokenSettings {
 pub struct InvalidKeySet(String);
 
 pub(super) struct Tokens {
-    secret: Option<DecodingKey>,
+    secret: Option<(String, CheckKey)>,
     public: Vec<PublicKey>,
     issuer: Option<String>,
     audience: Option<String>,
 }
 
 struct PublicKey {
-    id: Option<String>,
+    jwk: Jwk,
     algorithm: Algorithm,
+    check: CheckKey,
+}
+
+/// By what a signature is checked, and what rests on it then.
+struct CheckKey {
     key: DecodingKey,
+    basis: Basis,
+}
+
+impl CheckKey {
+    fn new(key: DecodingKey) -> Self {
+        Self { key, basis: Basis::new() }
+    }
 }
 
 /// Keys never hold two dots.
@@ -62,11 +77,36 @@ impl Tokens {
     pub(super) fn new(settings: &TokenSettings) -> Result<Self, InvalidKeySet> {
         ring_provider::install();
         Ok(Self {
-            secret: settings.secret.as_ref().map(|secret| DecodingKey::from_secret(secret.as_bytes())),
+            secret: settings.secret.as_ref().map(|secret| {
+                let key = DecodingKey::from_secret(secret.as_bytes());
+                (secret.clone(), CheckKey::new(key))
+            }),
             public: settings.key_set.as_deref().map(key_set).transpose()?.unwrap_or_default(),
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
         })
+    }
+
+    pub(super) fn bases(&self) -> impl Iterator<Item = &Basis> {
+        let secret = self.secret.iter().map(|(_, check)| &check.basis);
+        secret.chain(self.public.iter().map(|key| &key.check.basis))
+    }
+
+    /// What rests on keys of `earlier` that are here as well, for the same issuer and audience, rests on these.
+    pub(super) fn keep_bases_of(&mut self, earlier: &Self) {
+        if (&self.issuer, &self.audience) != (&earlier.issuer, &earlier.audience) {
+            return;
+        }
+        if let (Some((secret, check)), Some((before, known))) = (&mut self.secret, &earlier.secret)
+            && bool::from(secret.as_bytes().ct_eq(before.as_bytes()))
+        {
+            check.basis = known.basis.clone();
+        }
+        for key in &mut self.public {
+            if let Some(known) = earlier.public.iter().find(|known| known.jwk == key.jwk) {
+                key.check.basis = known.check.basis.clone();
+            }
+        }
     }
 
     pub(super) fn grant(&self, token: &str, now: SystemTime) -> Result<Grant, Denied> {
@@ -76,25 +116,26 @@ impl Tokens {
             // RFC 7515 §4.1.11: what is critical and not understood is refused, and nothing is understood here.
             return Err(Denied::Malformed("it has critical extensions"));
         }
-        let candidates: Vec<&DecodingKey> = match header.alg {
-            Algorithm::HS256 => self.secret.iter().collect(),
+        let candidates: Vec<&CheckKey> = match header.alg {
+            Algorithm::HS256 => self.secret.iter().map(|(_, check)| check).collect(),
             algorithm => {
-                let named = |key: &&PublicKey| header.kid.is_none() || key.id == header.kid;
+                let named = |key: &&PublicKey| header.kid.is_none() || key.jwk.common.key_id == header.kid;
                 let fitting = self.public.iter().filter(|key| key.algorithm == algorithm);
-                fitting.filter(named).map(|key| &key.key).collect()
+                fitting.filter(named).map(|key| &key.check).collect()
             }
         };
-        let mut result = Err(match header.alg {
+        let mut denied = match header.alg {
             Algorithm::RS256 | Algorithm::ES256 if !self.public.is_empty() => Denied::Signature,
             _ => Denied::Algorithm,
-        });
-        for key in candidates {
-            result = self.checked(token, header.alg, key);
-            if result != Err(Denied::Signature) {
-                break;
+        };
+        for candidate in candidates {
+            match self.checked(token, header.alg, &candidate.key) {
+                Ok(claims) => return Ok(Grant { basis: Some(candidate.basis.clone()), ..grant(&claims, now)? }),
+                Err(Denied::Signature) => denied = Denied::Signature,
+                Err(other) => return Err(other),
             }
         }
-        grant(&result?, now)
+        Err(denied)
     }
 
     fn checked(&self, token: &str, algorithm: Algorithm, key: &DecodingKey) -> Result<Map<String, Value>, Denied> {
@@ -196,7 +237,7 @@ fn public_key(jwk: &Jwk) -> Option<PublicKey> {
     let fits = common.key_algorithm.as_ref().is_none_or(|named| named.to_string() == format!("{algorithm:?}"));
     let signs = common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
     let key = DecodingKey::from_jwk(jwk).ok().filter(|_| fits && signs)?;
-    Some(PublicKey { id: common.key_id.clone(), algorithm, key })
+    Some(PublicKey { jwk: jwk.clone(), algorithm, check: CheckKey::new(key) })
 }
 
 /// A secret that signs and checks.
@@ -213,18 +254,22 @@ impl HmacKey {
 
     pub(super) fn sign(&self, grant: &Grant, until: SystemTime) -> Option<String> {
         let until = until.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-        let claims = json!({
+        let mut claims = json!({
             "sub": grant.name(), "role": grant.role().name(), "cameras": grant.cameras.patterns(), "exp": until,
         });
+        if let Some(basis) = &grant.basis {
+            claims[BASIS] = json!(basis.id);
+        }
         encode(&Header::new(Algorithm::HS256), &claims, &self.sign).ok()
     }
 
-    /// The grant of a session that this key has signed.
-    pub(super) fn session(&self, text: &str, now: SystemTime) -> Result<Grant, Denied> {
+    /// The grant of a session that this key has signed, and the id of what it rests on.
+    pub(super) fn session(&self, text: &str, now: SystemTime) -> Result<(Grant, u64), Denied> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.required_spec_claims = HashSet::new();
         let data = decode::<Map<String, Value>>(text, &self.check, &validation).map_err(|_| Denied::Session)?;
-        grant(&data.claims, now).map_err(|_| Denied::Session)
+        let basis = data.claims.get(BASIS).and_then(Value::as_u64).ok_or(Denied::Session)?;
+        grant(&data.claims, now).map(|grant| (grant, basis)).map_err(|_| Denied::Session)
     }
 }

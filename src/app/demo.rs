@@ -8,11 +8,13 @@ use tokio::time::timeout;
 use super::service::{Service, StartError};
 use crate::base::{CameraId, Shutdown};
 use crate::config::{Config, Origin, STATE_DIRECTORY, Sources};
-use crate::control::StartOptions;
+use crate::control::{Control, LabelChange, StartOptions};
 use crate::sim::{Sim, SimSettings};
 
 /// The camera's id.
 const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
+/// What it is called where nobody has named it.
+const NAME: &str = "Demo camera";
 /// The broker is reached within this time, or the demo makes no sense.
 const BROKER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -61,6 +63,7 @@ impl DemoCamera {
         if timeout(BROKER_WITHIN, service.broker_connected()).await.is_err() {
             return Err(failed("the broker cannot be reached".to_owned()));
         }
+        name(service.control(), camera).await;
         // A play that is sent before the camera has subscribed is lost, and sent again when it says that it is
         // connected, as after a reboot.
         let options = StartOptions { client_ip: Some(config.network.local_ip()), ..StartOptions::default() };
@@ -73,6 +76,14 @@ impl DemoCamera {
     pub(super) async fn stop(self) {
         self.stage.request();
         self.stage.drained().await;
+    }
+}
+
+/// Gives the camera its name, unless a store remembers another. The demo goes on without one.
+async fn name(control: &Control, camera: CameraId) {
+    let named = control.camera(camera).await.ok().flatten().is_some_and(|known| known.camera.label.name.is_some());
+    if let (false, Ok(change)) = (named, LabelChange::new().name(Some(NAME))) {
+        let _ = control.label_camera(camera, change).await;
     }
 }
 

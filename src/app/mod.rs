@@ -1,5 +1,6 @@
 //! Wiring: builds the parts in order, announces their addresses, drains them in order.
 
+mod access;
 mod broker;
 mod demo;
 mod listeners;

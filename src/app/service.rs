@@ -10,12 +10,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::access::{self, AccessWatch, ReloadState};
 use super::broker::Broker;
 use super::listeners::Listeners;
-use crate::access::{Access, ApiKey, ClientLimits, ConnectionLimits, Connections, TokenSettings};
+use crate::access::{Access, ClientLimits, ConnectionLimits, Connections};
 use crate::base::net::ipv6_addresses;
-use crate::base::{AllowedOrigins, Shutdown};
-use crate::config::{Config, EventConfig, NetworkConfig, RembPolicy, ViewerConfig};
+use crate::base::{AllowedOrigins, Shutdown, files};
+use crate::config::{Config, EventConfig, Loaded, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{self, EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Readiness, Transport};
@@ -102,6 +103,8 @@ pub struct Service {
     core: Shutdown,
     failures: mpsc::Receiver<String>,
     ready: Readiness,
+    access: Access,
+    access_state: ReloadState,
 }
 
 impl Service {
@@ -168,13 +171,18 @@ impl Service {
             let (open, refused) = counted.counts();
             page.count(&catalog::CONNECTIONS, &[], open as u64);
             page.count(&catalog::CONNECTIONS_REFUSED, &[], refused);
+            page.count(&catalog::HTTP_UNREADABLE, &[], counted.unreadable());
         };
         let mut metrics: Vec<Arc<dyn Collect>> =
             vec![signaling_counters.clone(), egress_metrics, Arc::new(of_connections)];
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
+        let (access, access_state) = (access::start(config)?, ReloadState::default());
+        if access.is_on() {
+            metrics.push(Arc::new(access_state.clone()));
+        }
         let api = ApiSettings {
-            access: access(config)?,
+            access: access.clone(),
             certificates: listeners.certificates.clone(),
             metrics: MetricsSources(metrics),
             ..api_settings(config, &addresses)
@@ -201,12 +209,21 @@ impl Service {
             edges.spawn(certificates.watch(edges.clone()));
         }
         guard.disarm();
-        Ok(Self { addresses, control, broker, edges, core, failures, ready })
+        Ok(Self { addresses, control, broker, edges, core, failures, ready, access, access_state })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Takes over keys and tokens whenever the files change from which `loaded`, the service's configuration, was read.
+    /// Access control is not switched on or off by that.
+    pub fn watch_access(&self, loaded: &Loaded) {
+        if self.access.is_on() {
+            let watch = AccessWatch::new(self.access.clone(), loaded.clone(), self.access_state.clone());
+            self.edges.spawn(files::watch(watch, AccessWatch::look, self.edges.clone()));
+        }
     }
 
     /// The control plane.
@@ -401,34 +418,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         per_client: limits.connections_per_client as usize,
         proxies: limits.trusted_proxies.clone(),
     }
-}
-
-/// Credentials are checked before anything listens; without access control everybody on the network is told so.
-fn access(config: &Config) -> Result<Access, StartError> {
-    let auth = &config.auth;
-    if !auth.enabled {
-        let hosts = [config.api.host, config.signaling.host, config.dashboard.host];
-        if hosts.iter().any(|host| !host.is_loopback()) {
-            tracing::warn!(
-                "ACCESS IS NOT CONTROLLED: everybody who reaches the API, signaling or dashboard port may watch, start \
-                 and stop every camera. Set AUTH_ENABLED, or bind to 127.0.0.1"
-            );
-        }
-        return Ok(Access::off());
-    }
-    let wrong = |error: String| StartError::Access(error);
-    let keys: Result<Vec<ApiKey>, _> = auth.api_keys.iter().map(|text| text.parse()).collect();
-    let key_set = auth.jwt_key_set.as_ref().map(|path| {
-        std::fs::read_to_string(path).map_err(|error| wrong(format!("auth.jwt_key_set: {}: {error}", path.display())))
-    });
-    let tokens = TokenSettings {
-        secret: auth.jwt_secret.reveal().map(str::to_owned),
-        key_set: key_set.transpose()?,
-        issuer: auth.jwt_issuer.clone(),
-        audience: auth.jwt_audience.clone(),
-    };
-    let keys = keys.map_err(|error| wrong(format!("auth.api_keys: {error}")))?;
-    Access::new(keys, &tokens).map_err(|error| wrong(format!("auth.jwt_key_set: {error}")))
 }
 
 fn ice_servers(viewers: &ViewerConfig) -> Vec<IceServer> {

@@ -189,14 +189,38 @@ impl RunSender {
         segment: usize,
     ) -> io::Result<()> {
         let (socket, state) = &*self.0;
-        let limit = (segment * state.max_gso_segments()).min(MAX_RUN_BYTES.max(segment)) / segment.max(1) * segment;
-        for part in contents.chunks(limit.max(1)) {
-            let segment_size = (part.len() > segment).then_some(segment);
-            let transmit = Transmit { destination: to, ecn: None, contents: part, segment_size, src_ip: local_ip };
-            state.try_send(socket.into(), &transmit)?;
-        }
-        Ok(())
+        send_parts(
+            contents,
+            segment,
+            || state.max_gso_segments(),
+            |part, segment_size| {
+                let transmit = Transmit { destination: to, ecn: None, contents: part, segment_size, src_ip: local_ip };
+                state.try_send(socket.into(), &transmit)
+            },
+        )
     }
+}
+
+/// Hands a run to `send` in parts of at most as many datagrams as `most` says, which may change its mind after a refusal:
+/// whether a kernel or a network card segments shows only when it is asked to.
+fn send_parts(
+    mut rest: &[u8],
+    segment: usize,
+    most: impl Fn() -> usize,
+    mut send: impl FnMut(&[u8], Option<usize>) -> io::Result<()>,
+) -> io::Result<()> {
+    let segment = segment.max(1);
+    while !rest.is_empty() {
+        let datagrams = most().min(MAX_RUN_BYTES / segment).max(1);
+        let (part, after) = rest.split_at(rest.len().min(datagrams * segment));
+        let segment_size = (part.len() > segment).then_some(segment);
+        match send(part, segment_size) {
+            Ok(()) => rest = after,
+            Err(_) if segment_size.is_some() && most() < datagrams => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -224,6 +248,36 @@ mod tests {
         let sizes: Vec<_> = received.iter().map(|d| (d.bytes[0], d.bytes.len())).collect();
         let expected: Vec<_> = (0..13).map(|n| (n, if n < 12 { 100 } else { 50 })).collect();
         assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_segment_is_sent_one_by_one_and_nothing_twice() {
+        let most = std::cell::Cell::new(64);
+        let mut sent = Vec::new();
+        let send = |part: &[u8], segment_size: Option<usize>| {
+            if segment_size.is_some() {
+                most.set(1);
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            sent.push(part.to_vec());
+            Ok(())
+        };
+        let contents: Vec<u8> = (0..250u8).collect();
+        send_parts(&contents, 100, || most.get(), send).unwrap();
+        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(sent.concat(), contents);
+        // What is refused for another reason is not tried again.
+        let mut calls = 0;
+        let full = send_parts(
+            &contents,
+            100,
+            || 64,
+            |_, _| {
+                calls += 1;
+                Err(io::ErrorKind::WouldBlock.into())
+            },
+        );
+        assert_eq!((full.unwrap_err().kind(), calls), (io::ErrorKind::WouldBlock, 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::load::{Loaded, Problem};
@@ -211,7 +211,11 @@ impl Checker<'_> {
         if let Some(path) = key.1
             && let Err(error) = PrivateKeyDer::from_pem_file(path)
         {
-            self.wrong(key.0, format!("{}: {error}", path.display()));
+            let why = match error {
+                pem::Error::NoItemsFound => "holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)".into(),
+                other => other.to_string(),
+            };
+            self.wrong(key.0, format!("{}: {why}", path.display()));
         }
     }
 
@@ -236,6 +240,9 @@ impl Checker<'_> {
         }
         if c.mqtt.host.contains(['/', ' ', '@']) || c.mqtt.host.matches(':').count() == 1 {
             self.wrong("mqtt.host", "must be a host name or address alone; the port is mqtt.port".into());
+        }
+        if c.mqtt.port == 0 && !c.mqtt.embedded {
+            self.wrong("mqtt.port", "must be the broker's: only a port to listen on can be left to the system".into());
         }
         for (key, url, schemes) in [
             ("api.public_url", &c.api.public_url, ["http://", "https://"]),

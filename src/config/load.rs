@@ -20,7 +20,7 @@ pub(crate) const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 const STORE_NAME: &str = "honeycast.redb";
 
 /// Where values may come from.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Configuration file; must exist.
     pub file: Option<PathBuf>,
@@ -30,6 +30,13 @@ pub struct Sources {
     pub env: BTreeMap<String, String>,
     /// Flags: key path, value, and the flag's name.
     pub flags: Vec<(String, String, &'static str)>,
+}
+
+impl fmt::Debug for Sources {
+    /// Leaves values out: there are secrets among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).field("dotenv", &self.dotenv).finish_non_exhaustive()
+    }
 }
 
 impl Sources {
@@ -79,9 +86,27 @@ pub struct Loaded {
     /// What the operator should know, for the log.
     pub notices: Vec<String>,
     origins: BTreeMap<&'static str, Origin>,
+    sources: Sources,
+    /// The configuration file, whoever named it.
+    file: Option<PathBuf>,
 }
 
 impl Loaded {
+    /// Reads everything once more: files may have changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`].
+    pub fn again(&self) -> Result<Self, Problems> {
+        load(&self.sources)
+    }
+
+    /// The files that say who may do what.
+    pub fn access_files(&self) -> Vec<PathBuf> {
+        let named = [&self.file, &self.sources.dotenv, &self.config.auth.jwt_key_set];
+        named.into_iter().flatten().cloned().collect()
+    }
+
     /// Where the value of a key came from.
     pub fn origin(&self, path: &str) -> &Origin {
         self.origins.get(path).unwrap_or(&Origin::Default)
@@ -143,8 +168,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loader = Loader::default();
     let dotenv = sources.dotenv.as_deref().map(|path| dotenv::read(path, &mut loader.problems)).unwrap_or_default();
     let named = dotenv.get("HONEYCAST_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    if let Some(file) = sources.file.clone().or(named) {
-        loader.file(&file);
+    let file = sources.file.clone().or(named);
+    if let Some(file) = &file {
+        loader.file(file);
     }
     loader.environment(&dotenv, Origin::DotEnv);
     loader.environment(&sources.env, Origin::Env);
@@ -161,7 +187,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         }
     }
     let Loader { config, origins, notices, problems } = loader;
-    let mut loaded = Loaded { config, notices, origins };
+    let mut loaded = Loaded { config, notices, origins, sources: sources.clone(), file };
     let mut problems = problems;
     check::check(&mut loaded, &mut problems);
     if problems.is_empty() { Ok(loaded) } else { Err(Problems(problems)) }

@@ -92,6 +92,19 @@ fn two_services_on_one_port_are_refused_and_port_zero_is_not() {
     assert!(all[0].contains("api.port") && all[1].contains("media.video_port"), "{all:?}");
     let zero = ["API_SERVER_PORT", "SIGNALING_SERVER_PORT", "CAMERA_RTP_VIDEO_PORT", "CAMERA_RTCP_PORT"];
     load(&env(&zero.map(|name| (name, "0")))).unwrap();
+    // One to connect to has to be known.
+    let all = problems(&env(&[("EMQX_BROKER_PORT", "0")]));
+    assert!(all.len() == 1 && all[0].contains("mqtt.port"), "{all:?}");
+    load(&env(&[("EMQX_BROKER_PORT", "0"), ("MQTT_EMBEDDED", "true")])).unwrap();
+}
+
+#[test]
+fn a_key_with_a_passphrase_is_refused_in_words() {
+    let (folder, _) = file("");
+    let key = folder.path().join("client.key");
+    std::fs::write(&key, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
+    let all = problems(&env(&[("EMQX_CLIENT_KEY", key.to_str().unwrap())])).join("\n");
+    assert!(all.contains("client.key: holds no unencrypted PEM private key"), "{all}");
 }
 
 #[test]

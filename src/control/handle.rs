@@ -1,18 +1,19 @@
 //! [`Control`]: the one handle that all edges use.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::cameras::{CameraInfo, LabelError};
 use super::events::EventsError;
 use super::history::{Change, Point};
 use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
-use super::live::LiveFrames;
+use super::live::{LiveClient, LiveFrames};
 use super::session::State;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
@@ -169,17 +170,25 @@ pub struct ViewerHandle {
     pub candidates: Vec<Candidate>,
     pub(super) closed: oneshot::Receiver<CloseReason>,
     pub(super) ended: Option<CloseReason>,
-    pub(super) until: Option<Instant>,
+    pub(super) access_ended: Option<AccessEnded>,
     /// Its end tells the control task that the viewer left.
     pub(super) _guard: oneshot::Sender<()>,
 }
 
+/// Resolves when somebody may watch no more.
+pub(super) struct AccessEnded(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for AccessEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessEnded")
+    }
+}
+
 impl ViewerHandle {
-    /// From then on [`Self::closed`] says [`CloseReason::AccessEnded`]; whoever holds the handle drops it then, as
-    /// after any other end. `None`: never.
-    pub fn expire_at(&mut self, until: Option<SystemTime>) {
-        let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-        self.until = left.and_then(|left| Instant::now().checked_add(left));
+    /// When `ended` resolves, [`Self::closed`] says [`CloseReason::AccessEnded`]; whoever holds the handle drops it
+    /// then, as after any other end.
+    pub fn ends_with(&mut self, ended: impl Future<Output = ()> + Send + 'static) {
+        self.access_ended = Some(AccessEnded(Box::pin(ended)));
     }
 
     /// Resolves when the viewer's session has ended, and says why. Cancel-safe; may be called again.
@@ -187,10 +196,9 @@ impl ViewerHandle {
         if let Some(reason) = &self.ended {
             return reason.clone();
         }
-        let until = self.until;
-        let expired = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
+        let access_ended = async {
+            match &mut self.access_ended {
+                Some(AccessEnded(ended)) => ended.await,
                 None => std::future::pending().await,
             }
         };
@@ -198,7 +206,7 @@ impl ViewerHandle {
             biased;
             // The control task drops the sender without a word only when it ends itself.
             reason = &mut self.closed => reason.unwrap_or(CloseReason::Shutdown),
-            () = expired => CloseReason::AccessEnded,
+            () = access_ended => CloseReason::AccessEnded,
         };
         self.ended.insert(reason).clone()
     }
@@ -216,7 +224,7 @@ pub(super) enum Request {
     Sources { reply: Reply<Sources> },
     Health { reply: Reply<Health> },
     AddViewer { camera: CameraId, viewer: NewViewer, reply: Reply<Result<ViewerHandle, AddViewerError>> },
-    Frames { camera: CameraId, counts: bool, reply: Reply<Result<LiveFrames, AddViewerError>> },
+    Frames { camera: CameraId, client: Option<LiveClient>, reply: Reply<Result<LiveFrames, AddViewerError>> },
     Keyframe { stream: StreamId, reply: Reply<()> },
     RemoveViewer { viewer: ViewerId, reply: Reply<bool> },
     RestartViewer { viewer: ViewerId, offer: String, reply: Reply<Result<ViewerAnswer, RestartError>> },

@@ -39,7 +39,7 @@ pub use handle::{
 pub use history::{Aspect, Change, Point};
 pub use info::{Health, KeepaliveInfo, ManagerInfo, MediaInfo, MediaState, Sources, StreamInfo, ViewerInfo};
 pub use label::{InvalidLabel, LabelChange};
-pub use live::LiveFrames;
+pub use live::{LiveClient, LiveCounters, LiveFrames};
 pub use picture::{PictureCode, PictureStatus};
 pub use session::{ActiveReason, State, Timing};
 pub use settings::{BrokerStatus, Settings};

@@ -1,5 +1,6 @@
 //! What the control task counts for as long as the process runs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub(super) struct Tally {
     connect: Histogram<10>,
     ended: [AtomicU64; ENDED.len()],
     refused: [AtomicU64; REFUSED.len()],
+    live_bytes: Arc<AtomicU64>,
 }
 
 const ENDED: [&str; 7] =
@@ -28,6 +30,7 @@ impl Default for Tally {
             connect: Histogram::with_bounds_ms(CONNECT_BOUNDS_MS),
             ended: Default::default(),
             refused: Default::default(),
+            live_bytes: Default::default(),
         }
     }
 }
@@ -51,6 +54,11 @@ impl Tally {
             CloseReason::Failed(_) => 6,
         };
         self.ended[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where what viewers without WebRTC are sent is counted.
+    pub(super) fn live_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.live_bytes)
     }
 
     /// A viewer was not accepted.
@@ -77,5 +85,6 @@ impl Collect for Tally {
         for (reason, count) in REFUSED.iter().zip(&self.refused) {
             page.count(&catalog::VIEWERS_REFUSED, &[reason], count.load(Ordering::Relaxed));
         }
+        page.count(&catalog::LIVE_BYTES, &[], self.live_bytes.load(Ordering::Relaxed));
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) refused: Arc<Mutex<Vec<RefusedSource>>>,
     /// What a tap gives before it ends.
     pub(crate) frames: Arc<Mutex<Vec<Arc<Frame>>>>,
+    /// Where there are some, taps do not end: as those of a camera that has gone silent.
+    pub(crate) open_taps: Arc<Mutex<Option<Vec<Box<dyn std::any::Any + Send>>>>>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             stats: Arc::default(),
             refused: Arc::default(),
             frames: Arc::default(),
+            open_taps: Arc::default(),
         }
     }
 
@@ -189,7 +192,11 @@ impl Egress for FakeEgress {
     }
 
     fn tap(&self, _stream: StreamId) -> FrameTap {
-        FrameTap::of(self.0.frames.lock().unwrap().clone())
+        let (reader, open) = FrameTap::of(self.0.frames.lock().unwrap().clone());
+        if let Some(taps) = &mut *self.0.open_taps.lock().unwrap() {
+            taps.push(Box::new(open));
+        }
+        reader
     }
 
     async fn add_viewer(&self, viewer: AddViewer) -> Result<ViewerAnswer, ViewerError> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::rate::RateMeter;
 use super::tap::Tap;
-use super::viewer::{Heard, Memory, NewViewer, PROBE_TURN, Path, RunSink, ViewerOut};
+use super::viewer::{Heard, Memory, NewViewer, PROBE_TURN, Path, RunSink, ViewerOut, Waiting};
 use crate::base::{StreamId, ViewerId};
 use crate::media::cache::{GopCache, PacketRing};
 use crate::media::{ClockPoint, Frame, MediaKind, SeqNo, Ssrc};
@@ -17,10 +17,12 @@ use crate::media::{ClockPoint, Frame, MediaKind, SeqNo, Ssrc};
 /// Packets remembered for retransmission: about 4 s of video at 2 Mbit/s, 5 s of sound.
 const RING_PACKETS: [usize; 2] = [1_024, 256];
 
-/// Replays share this many packets per [`REPLAY_TURN`]: with 1,200 bytes about 600 Mbit/s, so that a group of
-/// 1,000 packets takes 16 ms and a burst of viewers cannot push live packets out of the socket's buffer.
+/// Replays have a pace each (`viewer::backlog`). Together they share this many packets per [`REPLAY_TURN`]: with 1,200
+/// bytes about 600 Mbit/s, so that a burst of viewers cannot push live packets out of the socket's buffer.
 const REPLAY_PACKETS: usize = 64;
 const REPLAY_TURN: Duration = Duration::from_millis(1);
+/// Between looks at what is due of replays.
+const REPLAY_LOOK: Duration = Duration::from_millis(5);
 /// The socket's buffer was full: it gets this long to drain.
 const REPLAY_PAUSE: Duration = Duration::from_millis(4);
 
@@ -139,20 +141,24 @@ impl Fanout {
             return;
         }
         let mut budget = REPLAY_PACKETS;
-        let mut pause = REPLAY_TURN;
-        let mut refused = Vec::new();
-        while budget > 0
-            && let Some(viewer) = self.replaying.pop_front()
-        {
+        let mut pause = REPLAY_LOOK;
+        let mut later = Vec::new();
+        while let Some(viewer) = self.replaying.pop_front() {
             let Some((out, _, run)) = self.find(viewer) else { continue };
             // No viewer takes a whole turn while others wait.
             let mut share = budget.min(REPLAY_PACKETS / 2);
             let before = share;
             match out.send_backlog(&mut share, now, run, sink) {
-                Ok(true) => self.replaying.push_back(viewer),
-                Ok(false) => {}
+                Ok(Waiting::Nothing) => {}
+                Ok(Waiting::Later) => later.push(viewer),
+                Ok(Waiting::Due) if budget == 0 => {
+                    self.replaying.push_front(viewer);
+                    pause = REPLAY_TURN;
+                    break;
+                }
+                Ok(Waiting::Due) => self.replaying.push_back(viewer),
                 // Its connection is full: the others go on.
-                Err(_) if out.over_tcp() => refused.push(viewer),
+                Err(_) if out.over_tcp() => later.push(viewer),
                 Err(_) => {
                     self.replaying.push_back(viewer);
                     pause = REPLAY_PAUSE;
@@ -161,10 +167,7 @@ impl Fanout {
             }
             budget -= before - share;
         }
-        if self.replaying.is_empty() && !refused.is_empty() {
-            pause = REPLAY_PAUSE;
-        }
-        self.replaying.extend(refused);
+        self.replaying.extend(later);
         self.next_replay = Some(now + pause);
     }
 

@@ -48,12 +48,12 @@ impl FrameTap {
         self.incoming.recv().await.unwrap_or_default()
     }
 
-    /// These frames as the running group of pictures, and then the end.
-    pub fn of(frames: Vec<Arc<Frame>>) -> Self {
+    /// These frames as the running group of pictures, and what keeps the stream from ending after them.
+    pub fn of(frames: Vec<Arc<Frame>>) -> (Self, impl Send + 'static) {
         let (tap, reader) = tap();
         // There is room: nothing was sent yet.
         let _ = tap.frames.try_send(frames);
-        reader
+        (reader, tap)
     }
 }
 

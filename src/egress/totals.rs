@@ -19,6 +19,7 @@ pub(super) struct Sums {
     pub(super) retransmissions: u64,
     pub(super) nacks: u64,
     pub(super) keyframe_requests: u64,
+    pub(super) audio_unplayable: u64,
 }
 
 impl Sums {
@@ -30,6 +31,7 @@ impl Sums {
         self.retransmissions += stats.retransmissions;
         self.nacks += stats.nacks;
         self.keyframe_requests += stats.plis + stats.firs;
+        self.audio_unplayable += stats.audio_unplayable;
     }
 }
 
@@ -77,18 +79,19 @@ impl Collect for EgressHandle {
 /// The figures of viewers that are there, and of all that ever were.
 pub(super) fn collect(page: &mut Page, totals: &Totals, viewers: impl Iterator<Item = ViewerStats>) {
     let mut sums = totals.gone;
-    let (mut thinned, mut profiles, mut protocols) = (0, Vec::new(), Vec::new());
+    let (mut thinned, mut profiles) = (0, Vec::new());
     for stats in viewers {
         sums.add(&stats);
         thinned += u64::from(stats.thinned);
         if stats.connected {
             profiles.extend(stats.srtp_profile);
-            protocols.extend(stats.protocol);
         }
     }
     page.count(&catalog::VIEWERS_THINNED, &[], thinned);
-    by_name(page, &catalog::VIEWERS_BY_PROFILE, profiles);
-    by_name(page, &catalog::VIEWERS_BY_PROTOCOL, protocols);
+    profiles.sort_unstable();
+    for of_one in profiles.chunk_by(|a, b| a == b) {
+        page.count(&catalog::VIEWERS_BY_PROFILE, &[of_one[0]], of_one.len() as u64);
+    }
     page.distribution(&catalog::VIEWER_FIRST_PICTURE, &[], &totals.first_picture.snapshot());
     page.count(&catalog::EGRESS_PACKETS, &[], sums.packets);
     page.count(&catalog::EGRESS_BYTES, &[], sums.bytes);
@@ -97,13 +100,7 @@ pub(super) fn collect(page: &mut Page, totals: &Totals, viewers: impl Iterator<I
     page.count(&catalog::EGRESS_RETRANSMISSIONS, &[], sums.retransmissions);
     page.count(&catalog::EGRESS_NACKED, &[], sums.nacks);
     page.count(&catalog::EGRESS_KEYFRAME_REQUESTS, &[], sums.keyframe_requests);
-}
-
-fn by_name(page: &mut Page, family: &'static crate::telemetry::metrics::Family, mut names: Vec<&'static str>) {
-    names.sort_unstable();
-    for name in names.chunk_by(|a, b| a == b) {
-        page.count(family, &[name[0]], name.len() as u64);
-    }
+    page.count(&catalog::EGRESS_UNPLAYABLE, &[], sums.audio_unplayable);
 }
 
 #[cfg(test)]
@@ -118,8 +115,8 @@ mod tests {
             runs: packets / 8,
             plis: 1,
             firs: 2,
+            audio_unplayable: 5,
             srtp_profile: Some(profile),
-            protocol: Some("udp"),
             ..Default::default()
         };
         let mut totals = Totals::default();
@@ -132,9 +129,9 @@ mod tests {
             "honeycast_egress_packets_total 112",
             "honeycast_egress_runs_total 14",
             "honeycast_egress_keyframe_requests_total 12",
+            "honeycast_egress_unplayable_audio_packets_total 20",
             "honeycast_viewers_by_srtp_profile{profile=\"a\"} 2",
             "honeycast_viewers_by_srtp_profile{profile=\"b\"} 1",
-            "honeycast_viewers_by_protocol{protocol=\"udp\"} 3",
             "honeycast_viewer_first_picture_seconds_bucket{le=\"0.2\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

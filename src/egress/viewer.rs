@@ -1,14 +1,15 @@
 //! One viewer in a shard: rewrites, seals and sends what its browser gets. The only writer with its keys.
 
+mod backlog;
 mod paced;
 mod weak;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::backlog::Backlog;
 use self::paced::Paced;
 pub use self::weak::Heard;
 pub(super) use self::weak::PROBE_TURN;
@@ -70,6 +71,16 @@ pub(super) struct Memory<'a> {
     pub(super) rate: u64,
 }
 
+/// What is left of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Nothing,
+    /// It leaves at its pace.
+    Later,
+    /// There was no budget for it.
+    Due,
+}
+
 /// Outgoing state of one track.
 struct TrackOut {
     kind: MediaKind,
@@ -108,9 +119,7 @@ pub(super) struct ViewerOut {
     last_start: Option<Instant>,
     /// The group shown last, by its first packet, and how often.
     shown: Option<(ExtSeq, u32)>,
-    /// Video that waits for its turn; live frames queue up behind a replay.
-    backlog: VecDeque<Arc<Frame>>,
-    backlog_packets: usize,
+    backlog: Backlog,
     /// Nothing of the picture is sent before the next keyframe.
     awaits_keyframe: bool,
     /// The codec that it was said not to take.
@@ -145,8 +154,7 @@ impl ViewerOut {
             next_report: now,
             last_start: None,
             shown: None,
-            backlog: VecDeque::new(),
-            backlog_packets: 0,
+            backlog: Backlog::default(),
             awaits_keyframe: true,
             unplayable: None,
             resends: Resends::new(now),
@@ -199,20 +207,16 @@ impl ViewerOut {
         if soon || !self.backlog.is_empty() || again >= MAX_SHOWINGS || (again > 0 && !gop.is_whole()) {
             return false;
         }
-        let mut times: Vec<RtpTime> = replay.clone().map(|frame| frame.time).collect();
-        times.sort_unstable();
-        times.dedup();
-        let Some(live) = times.pop() else { return false };
-        video.rewrite.start(first, times, live);
+        self.backlog.begin(replay, now);
+        let (behind, live) = self.backlog.behind();
+        video.rewrite.start(first, behind, live);
         self.last_start = Some(now);
         self.shown = Some((first, again + 1));
         self.awaits_keyframe = false;
-        self.backlog_packets = replay.clone().map(|frame| frame.packets.len()).sum();
-        self.backlog.extend(replay.cloned());
         true
     }
 
-    /// Sends what waits, about `budget` packets (whole frames), and takes them off it. Returns whether more waits.
+    /// Sends what waits and is due, about `budget` packets (whole frames), and takes them off it.
     ///
     /// # Errors
     ///
@@ -223,18 +227,22 @@ impl ViewerOut {
         now: Instant,
         run: &mut Vec<u8>,
         sink: &mut impl RunSink,
-    ) -> io::Result<bool> {
-        while *budget > 0
-            && let Some(frame) = self.backlog.front().cloned()
-        {
+    ) -> io::Result<Waiting> {
+        while let Some(frame) = self.backlog.due(now) {
+            if *budget == 0 {
+                return Ok(Waiting::Due);
+            }
             *budget = budget.saturating_sub(frame.packets.len());
+            if let Some(video) = &mut self.video {
+                let (behind, live) = self.backlog.behind();
+                video.rewrite.replay(frame.time, behind, live);
+            }
             // Numbers and contents are the same the second time, so nothing is sealed twice with one nonce and
             // different bytes (RFC 7714 §8.1).
             self.send_frame(&frame, &frame.packets, false, now, run, sink)?;
-            self.backlog.pop_front();
-            self.backlog_packets -= frame.packets.len();
+            self.backlog.pop();
         }
-        Ok(!self.backlog.is_empty())
+        Ok(if self.backlog.is_empty() { Waiting::Nothing } else { Waiting::Later })
     }
 
     /// A live frame of the stream. Returns whether [`Self::take_turn`] is to be called now and then.
@@ -257,7 +265,7 @@ impl ViewerOut {
                     return false;
                 }
                 if !audio.rewrite.is_started() {
-                    audio.rewrite.start(frame.packets[0].seq, Vec::new(), frame.time);
+                    audio.rewrite.start(frame.packets[0].seq, 0, frame.time);
                 }
                 // Sound that the socket refuses is lost; the browser conceals it.
                 let _ = self.send_frame(frame, &frame.packets, false, now, run, sink);
@@ -299,11 +307,9 @@ impl ViewerOut {
             }
             return false;
         }
-        self.backlog_packets += frame.packets.len();
-        self.backlog.push_back(frame.clone());
-        if self.backlog_packets > if self.over_tcp() { MAX_TCP_BACKLOG } else { MAX_BACKLOG } {
+        self.backlog.push(frame.clone());
+        if self.backlog.packets() > if self.over_tcp() { MAX_TCP_BACKLOG } else { MAX_BACKLOG } {
             self.backlog.clear();
-            self.backlog_packets = 0;
             self.awaits_keyframe = true;
         }
         false

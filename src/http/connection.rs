@@ -1,4 +1,4 @@
-//! One TCP connection: it has a place while it lasts, and may not stall for ever.
+//! One TCP connection: it has a place while it lasts, may not stall for ever, and is refused in JSON whatever it says.
 
 use std::io;
 use std::pin::Pin;
@@ -17,12 +17,42 @@ const TAKES_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Guarded<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Admitted,
+    place: Admitted,
+    refusal: Option<Refusal>,
+}
+
+/// What is sent for an answer of hyper's own. It answers what it cannot read as a request without asking anybody, and
+/// without a body; nothing of it can be set.
+struct Refusal {
+    answer: Vec<u8>,
+    sent: usize,
+    /// Bytes of hyper's.
+    stands_for: usize,
+}
+
+impl Refusal {
+    /// Answers of our handlers have a body or, to `HEAD`, at least its type.
+    fn instead_of(written: &[u8]) -> Option<Self> {
+        let code = written.strip_prefix(b"HTTP/1.1 4")?.first_chunk::<2>()?;
+        let head = std::str::from_utf8(written).ok()?.strip_suffix("\r\n\r\n")?;
+        let has = |field: &str| head.split("\r\n").any(|line| line.to_ascii_lowercase().starts_with(field));
+        if !has("content-length: 0") || !has("connection: close") || has("content-type:") {
+            return None;
+        }
+        let (error, code) = match code {
+            b"31" => ("The header is larger than 32 KiB or has more than 100 fields", "header_too_large"),
+            _ => ("This is no HTTP/1.1 request", "bad_request"),
+        };
+        let body = format!(r#"{{"error":"{error}","code":"{code}"}}"#);
+        let head = head.replace("content-length: 0", &format!("content-length: {}", body.len()));
+        let answer = format!("{head}\r\ncontent-type: application/json\r\n\r\n{body}").into_bytes();
+        Some(Self { answer, sent: 0, stands_for: written.len() })
+    }
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, place: Admitted) -> Self {
-        Self { stream, stalled: None, _place: place }
+        Self { stream, stalled: None, place, refusal: None }
     }
 
     /// The outcome of a write, unless it has been pending for too long.
@@ -45,6 +75,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.refusal.is_none() {
+            self.refusal = Refusal::instead_of(buf);
+            if self.refusal.is_some() {
+                self.place.unreadable();
+            }
+        }
+        if let Some(mut refusal) = self.refusal.take() {
+            while let Some(rest) = refusal.answer.get(refusal.sent..).filter(|rest| !rest.is_empty()) {
+                let outcome = Pin::new(&mut self.stream).poll_write(cx, rest);
+                match self.in_time(cx, outcome) {
+                    Poll::Ready(Ok(taken)) if taken > 0 => refusal.sent += taken,
+                    Poll::Pending => {
+                        self.refusal = Some(refusal);
+                        return Poll::Pending;
+                    }
+                    ended => return ended,
+                }
+            }
+            return Poll::Ready(Ok(refusal.stands_for));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.in_time(cx, outcome)
     }
@@ -64,6 +114,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An answer of hyper's own comes in one piece.
+        if let [only] = bufs {
+            return self.poll_write(cx, only);
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.in_time(cx, outcome)
     }

@@ -76,12 +76,11 @@ pub(super) async fn history(
 fn stream(events: Events, grant: Grant) -> Response {
     let (writer, reader) = tokio::io::duplex(BUFFER);
     tokio::spawn(async move {
-        let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-        let write = write(events, writer, &grant);
-        match left {
+        let ended = grant.ended(SystemTime::now());
+        tokio::select! {
+            () = write(events, writer, &grant) => {}
             // The reader asks again, and is told why not.
-            Some(left) => drop(tokio::time::timeout(left, write).await),
-            None => write.await,
+            _ = ended => {}
         }
     });
     let headers: [(HeaderName, HeaderValue); 2] = [

@@ -1,14 +1,15 @@
 //! `GET /metrics` for Prometheus.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use super::Api;
 use super::document::Unanswered;
 use super::error::ApiError;
+use super::{Api, Certificates};
 use crate::control::{
     BrokerStatus, CameraInfo, Health, IngestStats, MediaState, Sources, State as StreamState, StreamInfo, TrackStats,
     ViewerInfo,
@@ -32,6 +33,10 @@ pub(super) async fn scrape(State(api): State<Api>) -> Result<impl IntoResponse, 
     )?;
     let mut page = Page::new();
     service(&mut page, &health);
+    if let Some(certificate) = api.certificates.as_ref().map(Certificates::state) {
+        page.maybe(&catalog::CERTIFICATE_EXPIRY, &[], seconds(Some(certificate.not_after)));
+        page.add(&catalog::CERTIFICATE_FAILURE, &[], flag(certificate.failure.is_some()));
+    }
     self::streams(&mut page, &streams);
     self::viewers(&mut page, &streams, &viewers);
     self::cameras(&mut page, &cameras);
@@ -109,6 +114,15 @@ fn viewers(page: &mut Page, streams: &[StreamInfo], viewers: &[ViewerInfo]) {
     for connected in [true, false] {
         let count = viewers.iter().filter(|viewer| viewer.connected == connected).count();
         page.count(&catalog::VIEWERS, &[if connected { "true" } else { "false" }], count as u64);
+    }
+    let mut protocols = BTreeMap::<_, u64>::new();
+    for viewer in viewers.iter().filter(|viewer| viewer.connected) {
+        if let Some(protocol) = viewer.stats.as_ref().and_then(|stats| stats.protocol) {
+            *protocols.entry(protocol).or_default() += 1;
+        }
+    }
+    for (protocol, count) in protocols {
+        page.count(&catalog::VIEWERS_BY_PROTOCOL, &[protocol], count);
     }
     for stream in streams {
         let stats = || {

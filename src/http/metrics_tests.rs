@@ -45,6 +45,21 @@ async fn the_metrics_page_tells_what_the_api_tells() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_the_certificate_is_told_where_there_is_one() {
+    let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = TlsFiles { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    let settings = ApiSettings { certificates: Some(Certificates::load(files).unwrap()), ..Default::default() };
+    let page = call(api_router(rig.control.clone(), settings), Method::GET, "/metrics", Body::empty()).await.text;
+    // What rcgen writes when it is not told: the year 4096.
+    assert_eq!(value(&page, "honeycast_certificate_expiry_time_seconds"), Some(67_090_118_400.0), "{page}");
+    assert_eq!(value(&page, "honeycast_certificate_reload_failed"), Some(0.0));
+    assert!(!get(&rig, "/metrics").await.text.contains("certificate"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_viewer_that_is_refused_is_counted_by_its_reason() {
     let rig = Rig::new();
     assert!(rig.add_viewer(crate::base::StreamId::random()).await.is_err());

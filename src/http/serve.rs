@@ -146,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::access::ConnectionLimits;
+    use crate::http::error::ApiError;
     use crate::http::{Certificates, TlsFiles};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -281,13 +282,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_beyond_the_limit_is_answered_with_431() {
-        let (address, _shutdown, _server) = start(Transport::Plain);
-        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-        let header = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}", "y".repeat(HEADER_LIMIT));
-        socket.write_all(header.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let _ = socket.read_to_string(&mut answer).await;
-        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    async fn what_is_no_request_that_can_be_read_is_refused_in_json_too_and_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, shutdown) = (Connections::default(), Shutdown::new());
+        let router =
+            Router::new().route("/", get(async || "hello")).fallback(async || ApiError::not_found("Not found"));
+        tokio::spawn(serve(listener, router, Transport::Plain, connections.clone(), shutdown.clone()));
+        let ask = async |request: &str| {
+            let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+            let _ = socket.write_all(request.as_bytes()).await;
+            let mut answer = String::new();
+            let _ = socket.read_to_string(&mut answer).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+            (head.to_owned(), serde_json::from_str::<serde_json::Value>(body).unwrap_or_default())
+        };
+        let get = "GET / HTTP/1.1\r\nhost: x\r\n";
+        let mut refused = 0;
+        for (request, status, code) in [
+            (format!("{get}x: {}", "y".repeat(HEADER_LIMIT)), 431, "header_too_large"),
+            (format!("{get}{}\r\n", "a: b\r\n".repeat(101)), 431, "header_too_large"),
+            (format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(HEADER_LIMIT)), 431, "header_too_large"),
+            ("G E T / HTTP/1.1\r\n\r\n".to_owned(), 400, "bad_request"),
+            (format!("{get}no colon\r\n\r\n"), 400, "bad_request"),
+            ("\x16\x03\x01\x02 no TLS here\r\n\r\n".to_owned(), 400, "bad_request"),
+        ] {
+            let (head, body) = ask(&request).await;
+            let shown: String = request.chars().take(40).collect();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{shown}: {head}");
+            assert!(head.contains("content-type: application/json") && head.contains("connection: close"), "{head}");
+            assert!(body["code"] == code && body["error"].is_string(), "{shown}: {head} {body}");
+            refused += 1;
+            assert_eq!(connections.unreadable(), refused, "{shown}");
+        }
+        // What a handler refuses stays as it is, also without its body.
+        for request in ["GET /nothing HTTP/1.1\r\n", "HEAD /nothing HTTP/1.1\r\n"] {
+            let (head, body) = ask(&format!("{request}host: x\r\nconnection: close\r\n\r\n")).await;
+            assert!(head.starts_with("HTTP/1.1 404 ") && body["code"] != "bad_request", "{head} {body}");
+        }
+        assert_eq!(connections.unreadable(), refused);
     }
 }

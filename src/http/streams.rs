@@ -126,10 +126,12 @@ fn start_options(body: &[u8]) -> Result<StartOptions, ApiError> {
     if !(body.is_object() || body.is_null()) {
         return Err(ApiError::bad_request("Body is not a JSON object"));
     }
+    let range = 0.0..=f64::from(u32::MAX);
     let kbit = |key: &str| match body.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64().and_then(|kbit| u32::try_from(kbit).ok()) {
-            Some(kbit) => Ok(Some(kbit)),
+        // Also 2500.0: JSON has one kind of number, and Python writes 5000 / 2 so.
+        Some(value) => match value.as_f64().filter(|kbit| kbit.fract() == 0.0 && range.contains(kbit)) {
+            Some(kbit) => Ok(Some(kbit as u32)),
             None => Err(ApiError::bad_request(format!("{key} must be a whole number of kbit/s"))),
         },
     };

@@ -129,7 +129,8 @@ async fn a_hanging_broker_answers_within_ten_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn start_takes_bandwidths_and_refuses_what_is_not_one() {
-    for good in ["", "  ", "{}", "null", r#"{"max_bandwidth":3000,"min_bandwidth":800,"other":[1]}"#] {
+    let both = r#"{"max_bandwidth":3000,"min_bandwidth":800,"other":[1]}"#;
+    for good in ["", "  ", "{}", "null", both, r#"{"max_bandwidth":2500.0,"min_bandwidth":8e2}"#] {
         let rig = Rig::new();
         assert_eq!(post(&rig, &path("/start"), good).await.status, StatusCode::CREATED, "{good}");
     }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -13,13 +12,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::time::MissedTickBehavior;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::Shutdown;
-
-/// Between two looks at the files. A failure is believed at the second: certificate and key are two files, and
-/// nobody replaces both at once.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::base::files::{self, FileWatch};
 
 /// Certificate chain and private key, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,42 +27,45 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads both files.
-    fn load(&self) -> io::Result<CertifiedKey> {
+    /// Reads both files: what is served, and when it expires.
+    fn load(&self) -> io::Result<(CertifiedKey, SystemTime)> {
         let named = |path: &PathBuf, error: &dyn fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
         };
         let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
             .map_err(|error| named(&self.certificate, &error))?;
-        if certificates.is_empty() {
-            return Err(named(&self.certificate, &"holds no certificate"));
-        }
+        // The first is the server's own (RFC 8446 §4.4.2); those behind it may be old ones that clients pass over.
+        let own = certificates.first().ok_or_else(|| named(&self.certificate, &"holds no certificate"))?;
+        let not_after = not_after(own).ok_or_else(|| named(&self.certificate, &"is no X.509 certificate"))?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| named(&self.key, &error))?;
-        CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| named(&self.certificate, &error))
+        let key = CertifiedKey::from_der(certificates, key, &provider());
+        let key = key.map_err(|error| named(&self.certificate, &error))?;
+        if not_after <= SystemTime::now() {
+            tracing::warn!(file = %self.certificate.display(), "the certificate has expired: browsers will refuse it");
+        }
+        Ok((key, not_after))
     }
 
-    fn version(&self) -> Version {
-        let of = |path: &Path| {
-            let file = std::fs::metadata(path).ok()?;
-            Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()))
-        };
-        Version(of(&self.certificate), of(&self.key))
+    fn paths(&self) -> [&Path; 2] {
+        [&self.certificate, &self.key]
     }
 }
 
-/// What tells one state of a file from another; `None` if there is none.
-type FileVersion = Option<(u64, u64, i64, i64, i64, i64)>;
-
-/// Of both files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version(FileVersion, FileVersion);
+/// The end of a certificate's validity (RFC 5280 §4.1.2.5); one from before 1970 is that of 1970.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().unwrap_or(0)))
+}
 
 /// How the certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateState {
     /// When the one that is served was read.
     pub loaded_at: SystemTime,
+    /// When the one that is served expires.
+    pub not_after: SystemTime,
     /// Replaced so often.
     pub reloads: u64,
     /// Why the files, as they are now, are not served; the earlier certificate is.
@@ -79,7 +78,7 @@ pub struct Certificates(Arc<Inner>);
 
 struct Inner {
     files: TlsFiles,
-    first: Version,
+    first: FileWatch,
     current: RwLock<Arc<CertifiedKey>>,
     state: Mutex<CertificateState>,
 }
@@ -109,9 +108,11 @@ impl Certificates {
     ///
     /// A file is unreadable, holds no certificate or key, or they do not belong together; the text names the file.
     pub fn load(files: TlsFiles) -> io::Result<Self> {
-        let first = files.version();
-        let current = RwLock::new(Arc::new(files.load()?));
-        let state = Mutex::new(CertificateState { loaded_at: SystemTime::now(), reloads: 0, failure: None });
+        let first = FileWatch::before_reading(&files.paths());
+        let (key, not_after) = files.load()?;
+        let current = RwLock::new(Arc::new(key));
+        let loaded_at = SystemTime::now();
+        let state = Mutex::new(CertificateState { loaded_at, not_after, reloads: 0, failure: None });
         Ok(Self(Arc::new(Inner { files, first, current, state })))
     }
 
@@ -139,43 +140,21 @@ impl Certificates {
     /// Looks at the files until the shutdown, and takes what is new: for new connections, without touching those
     /// that are open. What cannot be used changes nothing but [`CertificateState::failure`], and is warned about.
     pub async fn watch(self, shutdown: Shutdown) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Watch { settled: self.0.first, failed: None };
-        loop {
-            tokio::select! {
-                () = shutdown.requested() => return,
-                _ = look.tick() => {}
-            }
-            let certificates = self.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                certificates.look(&mut watch);
-                watch
-            });
-            match looked.await {
-                Ok(after) => watch = after,
-                Err(_) => return,
-            }
-        }
+        let watch = self.0.first.clone();
+        files::watch((self, watch), |(certificates, watch)| certificates.look(watch), shutdown).await;
     }
 
-    fn look(&self, watch: &mut Watch) {
-        let version = self.0.files.version();
-        if version == watch.settled {
-            return;
-        }
-        match self.0.files.load() {
-            Ok(key) => {
+    fn look(&self, watch: &mut FileWatch) {
+        match watch.look(&self.0.files.paths(), || self.0.files.load()) {
+            None => {}
+            Some(Ok((key, not_after))) => {
                 *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                 let mut state = self.lock();
                 let reloads = state.reloads + 1;
-                *state = CertificateState { loaded_at: SystemTime::now(), reloads, failure: None };
-                watch.settled = version;
+                *state = CertificateState { loaded_at: SystemTime::now(), not_after, reloads, failure: None };
                 tracing::info!(file = %self.0.files.certificate.display(), "new connections get the new certificate");
             }
-            Err(_) if watch.failed != Some(version) => watch.failed = Some(version),
-            Err(error) => {
-                watch.settled = version;
+            Some(Err(error)) => {
                 tracing::warn!(%error, "the new certificate cannot be used; the earlier one stays");
                 self.lock().failure = Some(error.to_string());
             }
@@ -185,15 +164,6 @@ impl Certificates {
     fn lock(&self) -> MutexGuard<'_, CertificateState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the watch remembers of the files.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    /// Nothing more is to be done about this version.
-    settled: Version,
-    /// This one could not be used a moment ago.
-    failed: Option<Version>,
 }
 
 fn provider() -> CryptoProvider {

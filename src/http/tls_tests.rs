@@ -2,10 +2,18 @@ use super::*;
 
 /// Writes a new certificate for `localhost`; the certificate itself.
 fn write(files: &TlsFiles) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-    made.cert.der().clone()
+    write_until(files, 2040)
+}
+
+/// The same, valid until the begin of a year.
+fn write_until(files: &TlsFiles, year: i32) -> CertificateDer<'static> {
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(&files.certificate, certificate.pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    certificate.der().clone()
 }
 
 fn files(folder: &tempfile::TempDir) -> TlsFiles {
@@ -44,7 +52,7 @@ fn a_new_certificate_is_taken_and_a_broken_one_changes_nothing_but_the_state() {
     let files = files(&folder);
     let first = write(&files);
     let certificates = Certificates::load(files.clone()).unwrap();
-    let mut watch = Watch { settled: certificates.0.first, failed: None };
+    let mut watch = certificates.0.first.clone();
     certificates.look(&mut watch);
     assert_eq!((served(&certificates), certificates.state().reloads), (first, 0));
 
@@ -75,4 +83,26 @@ fn a_new_certificate_is_taken_and_a_broken_one_changes_nothing_but_the_state() {
     let last = write(&files);
     certificates.look(&mut watch);
     assert_eq!((served(&certificates), certificates.state().failure), (last, None));
+}
+
+#[test]
+fn the_end_of_the_certificate_that_is_served_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(&folder);
+    write_until(&files, 2041);
+    let certificates = Certificates::load(files.clone()).unwrap();
+    let begin_of = |year: i32| crate::access::keys::parse_time(&format!("{year}-01-01T00:00:00Z")).unwrap();
+    assert_eq!(certificates.state().not_after, begin_of(2041));
+    let mut watch = certificates.0.first.clone();
+
+    // What is not served does not count.
+    std::fs::write(&files.key, "nonsense").unwrap();
+    certificates.look(&mut watch);
+    certificates.look(&mut watch);
+    assert_eq!(certificates.state().not_after, begin_of(2041));
+
+    // One that is over is served all the same: those who look will know why.
+    write_until(&files, 2001);
+    certificates.look(&mut watch);
+    assert_eq!((certificates.state().not_after, certificates.state().reloads), (begin_of(2001), 1));
 }

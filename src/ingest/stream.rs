@@ -119,9 +119,9 @@ impl Stream {
         now: Instant,
     ) -> Result<(), Refused> {
         let kind = codec.kind();
-        let expected = self.clock.expected(kind, now);
+        let clock = &self.clock;
         let track = &mut self.tracks[kind.index()];
-        let mut placed = match track.receiver.place(packet, codec, moved, expected, now) {
+        let mut placed = match track.receiver.place(packet, codec, moved, &|| clock.expected(kind, now), now) {
             Ok(placed) => placed,
             Err(refused) => {
                 if refused == Refused::Duplicate {

@@ -34,7 +34,7 @@ impl ExtSeq {
 }
 
 /// An RTP timestamp extended to 64 bits, in units of its track's clock rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RtpTime(pub u64);
 
 impl RtpTime {

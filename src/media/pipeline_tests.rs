@@ -30,7 +30,7 @@ impl Line {
     }
 
     fn arrives(&mut self, packet: &RtpPacket) {
-        let Ok(mut placed) = self.receiver.place(packet, Codec::H264, false, None, self.now) else { return };
+        let Ok(mut placed) = self.receiver.place(packet, Codec::H264, false, &|| None, self.now) else { return };
         if let Some((first, placed_first)) = self.receiver.take_confirmed() {
             self.forward(&first, placed_first);
             placed.restarted = false;

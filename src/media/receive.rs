@@ -63,6 +63,9 @@ pub struct TrackReceiver {
     confirmed: Option<(RtpPacket, Placed)>,
 }
 
+/// See [`TrackReceiver::place`].
+type Expected<'a> = &'a dyn Fn() -> Option<RtpTime>;
+
 /// A packet that may be the first one of a new run.
 #[derive(Debug)]
 struct Held {
@@ -139,8 +142,8 @@ impl TrackReceiver {
     }
 
     /// Places a packet of `codec` that arrived at `now`. `moved`: it is the first one from another address of its
-    /// camera. `expected`: the continuous timestamp that a packet should have now ([`StreamClock::expected`]); where
-    /// the camera's own clock was set anew, the track goes on from there.
+    /// camera. `expected` tells the continuous timestamp that a packet should have now ([`StreamClock::expected`]);
+    /// where the camera's own clock was set anew, and only then is it asked, the track goes on from there.
     ///
     /// [`StreamClock::expected`]: super::clock::StreamClock::expected
     ///
@@ -154,7 +157,7 @@ impl TrackReceiver {
         packet: &RtpPacket,
         codec: Codec,
         moved: bool,
-        expected: Option<RtpTime>,
+        expected: Expected<'_>,
         now: Instant,
     ) -> Result<Placed, Refused> {
         let goes_on = |source: &Source| {
@@ -172,7 +175,7 @@ impl TrackReceiver {
             Ok(Admission::Restarts) => match self.held.take().filter(|held| held.packet.ssrc() == packet.ssrc()) {
                 Some(Held { packet: first, expected: then, arrived }) => {
                     // Its time is that of its own arrival.
-                    let placed = self.restart(&first, codec, then, arrived);
+                    let placed = self.restart(&first, codec, &|| then, arrived);
                     self.confirmed = Some((first, placed));
                     // It follows the first one, so it cannot be refused.
                     self.source.as_mut().expect("restarted above").admit(packet.seq())?;
@@ -182,7 +185,7 @@ impl TrackReceiver {
             },
             Err(refused) => {
                 if refused == Refused::Probation {
-                    self.held = Some(Held { packet: packet.clone(), expected, arrived: now });
+                    self.held = Some(Held { packet: packet.clone(), expected: expected(), arrived: now });
                 }
                 Err(refused)
             }
@@ -205,7 +208,7 @@ impl TrackReceiver {
         !(1..MAX_DROPOUT).contains(&ahead) || off > ticks(REBINDING_TOLERANCE, clock_rate)
     }
 
-    fn accept(&mut self, packet: &RtpPacket, restarted: bool, expected: Option<RtpTime>, now: Instant) -> Placed {
+    fn accept(&mut self, packet: &RtpPacket, restarted: bool, expected: Expected<'_>, now: Instant) -> Placed {
         let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let source = self.source.as_mut().expect("a source was admitted or started");
         let clock_rate = source.codec.clock_rate();
@@ -214,7 +217,7 @@ impl TrackReceiver {
         let leap = ticks(elapsed + MAX_TIMESTAMP_LEAP, clock_rate);
         if time.0.abs_diff(source.last_time.0) > leap {
             // The media clock was set anew without a new SSRC or sequence: go on by the wall clock.
-            let goes_on = go_on(self.highest.1, expected, elapsed, clock_rate);
+            let goes_on = go_on(self.highest.1, expected(), elapsed, clock_rate);
             source.time_shift = goes_on.0 as i64 - time.0 as i64;
         }
         source.last_time = time;
@@ -262,14 +265,14 @@ impl TrackReceiver {
         self.source.as_ref().map(|s| s.ssrc)
     }
 
-    fn restart(&mut self, packet: &RtpPacket, codec: Codec, expected: Option<RtpTime>, now: Instant) -> Placed {
+    fn restart(&mut self, packet: &RtpPacket, codec: Codec, expected: Expected<'_>, now: Instant) -> Placed {
         let elapsed = self.last_arrival.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let next_seq = self.highest.0.0 + 1;
         // In units of the old clock: where the codec changes, numbers go on and their meaning is another.
         let next_time = self
             .source
             .as_ref()
-            .map_or(self.highest.1, |source| go_on(self.highest.1, expected, elapsed, source.codec.clock_rate()));
+            .map_or(self.highest.1, |source| go_on(self.highest.1, expected(), elapsed, source.codec.clock_rate()));
         self.counters.lost_before_restart += self.source.as_ref().map_or(0, Source::lost);
         // Two wraps up: numbers before the first packet (reordered at the start) stay positive.
         let seq = ExtSeq(0x2_0000 + u64::from(packet.seq().0));

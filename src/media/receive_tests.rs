@@ -21,7 +21,7 @@ impl Camera {
         let bytes = [&header.to_bytes()[..], &[0x41; 100]].concat();
         let moved = std::mem::take(&mut self.moved);
         let packet = RtpPacket::parse(Bytes::from(bytes)).unwrap();
-        self.track.place(&packet, self.codec, moved, self.expected, self.now)
+        self.track.place(&packet, self.codec, moved, &|| self.expected, self.now)
     }
 
     /// The next packet comes from another address.

@@ -26,10 +26,8 @@ struct Segment {
     from: ExtSeq,
     seq_shift: i64,
     time_shift: i64,
-    /// Times of the stream before the live edge, in ascending order; they are compressed.
-    replayed: Vec<RtpTime>,
-    /// Time of the stream at the live edge when the segment began.
-    live: RtpTime,
+    /// Times of the stream that were replayed, and what they were sent as; both ascend.
+    replayed: Vec<(RtpTime, RtpTime)>,
 }
 
 impl Rewrite {
@@ -44,22 +42,36 @@ impl Rewrite {
         !self.segments.is_empty()
     }
 
-    /// Starts, or starts anew, with the packet `from` of the stream. `replayed` are the distinct timestamps
-    /// before `live`, ascending; `live` is the timestamp of the newest frame.
-    pub fn start(&mut self, from: ExtSeq, replayed: Vec<RtpTime>, live: RtpTime) {
+    /// Starts, or starts anew, with the packet `from` of the stream. `live` is the timestamp of the newest frame,
+    /// and `behind` so many are to be replayed before it.
+    pub fn start(&mut self, from: ExtSeq, behind: usize, live: RtpTime) {
         let (seq, time) = match self.highest {
             None => (self.first_seq.0, self.first_time.0),
             Some((seq, time)) => (seq.0 + 1, time.0 + REPLAY_STEP),
         };
-        let live_time = time + replayed.len() as u64 * REPLAY_STEP;
+        let live_time = time + behind as u64 * REPLAY_STEP;
         let segment = Segment {
             from,
             seq_shift: seq as i64 - from.0 as i64,
             time_shift: live_time as i64 - live.0 as i64,
-            replayed,
-            live,
+            replayed: Vec::new(),
         };
         self.push(segment);
+    }
+
+    /// A frame of `time` is replayed now, while the newest one is of the time `live` and so many are behind it until
+    /// then. Its timestamp is the one of now, as nearly as those of the others leave room: whoever receives it sees a
+    /// stream that runs fast, and neither frames that are late nor, at the live edge, a step in time.
+    pub fn replay(&mut self, time: RtpTime, behind: usize, live: RtpTime) {
+        let Some(segment) = self.segments.back_mut() else { return };
+        let last = segment.replayed.last();
+        // Known already: more of the same picture, or the same again for a socket that refused it.
+        if time >= live || last.is_some_and(|(known, _)| *known >= time) {
+            return;
+        }
+        let sent = segment.shifted(live).saturating_sub(behind as u64 * REPLAY_STEP);
+        let sent = last.map_or(sent, |(_, before)| sent.max(before.0 + 1));
+        segment.replayed.push((time, RtpTime(sent)));
     }
 
     fn push(&mut self, segment: Segment) {
@@ -73,14 +85,13 @@ impl Rewrite {
     /// Numbers have no hole, timestamps keep their distances. `time` is that of `from`.
     pub fn skip_to(&mut self, from: ExtSeq, time: RtpTime) {
         let (Some(segment), Some((highest, _))) = (self.segments.back(), self.highest) else {
-            return self.start(from, Vec::new(), time);
+            return self.start(from, 0, time);
         };
         let segment = Segment {
             from,
             seq_shift: (highest.0 + 1) as i64 - from.0 as i64,
             time_shift: segment.time_shift,
             replayed: Vec::new(),
-            live: time,
         };
         self.push(segment);
     }
@@ -108,7 +119,7 @@ impl Rewrite {
     /// The viewer's timestamp for a moment on the stream's clock, at the live edge.
     pub fn live_time(&self, time: RtpTime) -> Option<RtpTime> {
         let segment = self.segments.back()?;
-        Some(RtpTime(time.0.saturating_add_signed(segment.time_shift)))
+        Some(RtpTime(segment.shifted(time)))
     }
 
     /// The highest numbers sent.
@@ -135,12 +146,18 @@ impl Segment {
 
     fn map(&self, seq: ExtSeq, time: RtpTime) -> (ExtSeq, RtpTime) {
         let seq = ExtSeq(seq.0.saturating_add_signed(self.seq_shift));
-        let shifted = |time: RtpTime| time.0.saturating_add_signed(self.time_shift);
-        let behind = self.replayed.len() - self.replayed.partition_point(|replayed| *replayed < time);
-        match behind {
-            0 => (seq, RtpTime(shifted(time))),
-            _ => (seq, RtpTime(shifted(self.live) - behind as u64 * REPLAY_STEP)),
-        }
+        let at = self.replayed.partition_point(|(replayed, _)| *replayed < time);
+        let time = match self.replayed.get(at) {
+            None => self.shifted(time),
+            Some((replayed, sent)) if *replayed == time => sent.0,
+            // A straggler from in between.
+            Some((_, sent)) => sent.0.saturating_sub(1),
+        };
+        (seq, RtpTime(time))
+    }
+
+    fn shifted(&self, time: RtpTime) -> u64 {
+        time.0.saturating_add_signed(self.time_shift)
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
     fn nothing_maps_before_the_start_or_from_before_it() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
         assert_eq!(r.map(ExtSeq(7), RtpTime(70)), None);
-        r.start(ExtSeq(8), vec![], RtpTime(80));
+        r.start(ExtSeq(8), 0, RtpTime(80));
         assert_eq!(r.map(ExtSeq(7), RtpTime(70)), None);
         assert_eq!(wire(r.map(ExtSeq(8), RtpTime(80))), (100, 5_000));
     }
@@ -165,36 +182,71 @@ mod tests {
     #[test]
     fn live_packets_keep_their_distances() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
-        r.start(ExtSeq(8), vec![], RtpTime(80));
+        r.start(ExtSeq(8), 0, RtpTime(80));
         r.map(ExtSeq(8), RtpTime(80));
         assert_eq!(wire(r.map(ExtSeq(11), RtpTime(3_680))), (103, 8_600));
         // A late one still finds its place.
         assert_eq!(wire(r.map(ExtSeq(10), RtpTime(80))), (102, 5_000));
     }
 
+    /// Replays frames of one packet each; nothing comes live meanwhile.
+    fn replays(r: &mut Rewrite, first: u64, times: &[RtpTime]) -> Vec<(u64, u64)> {
+        let live = *times.last().unwrap();
+        let one = |(n, time): (usize, &RtpTime)| {
+            r.replay(*time, times.len() - 1 - n, live);
+            wire(r.map(ExtSeq(first + n as u64), *time))
+        };
+        times.iter().enumerate().map(one).collect()
+    }
+
     #[test]
     fn a_replay_is_compressed_and_meets_the_live_edge() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
         let times = [0, 3_600, 7_200, 10_800].map(RtpTime);
-        r.start(ExtSeq(0), times[..3].to_vec(), times[3]);
-        let sent: Vec<_> = (0..4).map(|n| wire(r.map(ExtSeq(n), times[n as usize]))).collect();
+        r.start(ExtSeq(0), 3, times[3]);
+        let sent = replays(&mut r, 0, &times);
         assert_eq!(sent, [(100, 5_000), (101, 5_090), (102, 5_180), (103, 5_270)]);
         assert_eq!(wire(r.map(ExtSeq(4), RtpTime(14_400))), (104, 5_270 + 3_600));
         assert_eq!(r.live_time(RtpTime(14_400)), Some(RtpTime(5_270 + 3_600)));
     }
 
     #[test]
+    fn a_slow_replay_moves_on_with_the_live_edge_and_never_steps_back() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        let time = |n: u64| RtpTime(n * 3_600);
+        // Every third one has a second half that waits beside it.
+        let behind = |n: u64, live: u64| (n..=live).map(|m| 1 + usize::from(m % 3 == 0)).sum::<usize>() - 1;
+        r.start(ExtSeq(0), 10, time(10));
+        // For every four that are replayed, one comes live.
+        let (mut live, mut sent) = (10, Vec::new());
+        for n in 0.. {
+            live += u64::from(n % 4 == 3);
+            r.replay(time(n), behind(n, live), time(live));
+            sent.push(wire(r.map(ExtSeq(n), time(n))).1);
+            assert!(*sent.last().unwrap() <= 5_000 + 900 + (live - 10) * 3_600, "not ahead of the live edge: {sent:?}");
+            r.replay(time(n), 0, time(live));
+            assert_eq!(wire(r.map(ExtSeq(n), time(n))).1, *sent.last().unwrap(), "the same again is the same");
+            if n == live {
+                break;
+            }
+        }
+        assert!(sent.is_sorted_by(|a, b| a < b), "{sent:?}");
+        assert_eq!(*sent.last().unwrap(), 5_000 + 900 + (live - 10) * 3_600, "at the live edge it is the time of now");
+        assert_eq!(r.time_of(ExtSeq(102), time(2)).unwrap().0, sent[2], "as a retransmission");
+    }
+
+    #[test]
     fn a_restart_goes_on_above_everything_sent() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
-        r.start(ExtSeq(10), vec![], RtpTime(36_000));
+        r.start(ExtSeq(10), 0, RtpTime(36_000));
         for n in 0..5 {
             r.map(ExtSeq(10 + n), RtpTime(36_000 + n * 3_600));
         }
         let before = r.highest().unwrap();
         // The group began at 8, two frames before the viewer's own start.
-        let times: Vec<_> = (0..6).map(|n| RtpTime(28_800 + n * 3_600)).collect();
-        r.start(ExtSeq(8), times, RtpTime(50_400));
-        let replay: Vec<_> = (0..7).map(|n| wire(r.map(ExtSeq(8 + n), RtpTime(28_800 + n * 3_600)))).collect();
+        let times: Vec<_> = (0..7).map(|n| RtpTime(28_800 + n * 3_600)).collect();
+        r.start(ExtSeq(8), 6, RtpTime(50_400));
+        let replay = replays(&mut r, 8, &times);
         assert_eq!(replay[0], (before.0.0 + 1, before.1.0 + REPLAY_STEP));
         assert!(replay.windows(2).all(|w| w[1].0 == w[0].0 + 1 && w[1].1 == w[0].1 + REPLAY_STEP));
         let live = wire(r.map(ExtSeq(15), RtpTime(54_000)));
@@ -216,12 +268,10 @@ mod tests {
     #[test]
     fn a_retransmission_finds_the_original_in_every_segment() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
-        r.start(ExtSeq(10), vec![RtpTime(0)], RtpTime(3_600));
-        r.map(ExtSeq(10), RtpTime(0));
-        r.map(ExtSeq(11), RtpTime(3_600));
-        r.start(ExtSeq(10), vec![RtpTime(0)], RtpTime(3_600));
-        r.map(ExtSeq(10), RtpTime(0));
-        r.map(ExtSeq(11), RtpTime(3_600));
+        for _ in 0..2 {
+            r.start(ExtSeq(10), 1, RtpTime(3_600));
+            replays(&mut r, 10, &[RtpTime(0), RtpTime(3_600)]);
+        }
         assert_eq!(r.original(ExtSeq(100)), Some(ExtSeq(10)));
         assert_eq!(r.original(ExtSeq(103)), Some(ExtSeq(11)));
         assert_eq!(r.time_of(ExtSeq(100), RtpTime(0)), Some(RtpTime(5_000)));

@@ -155,8 +155,7 @@ fn worst(build: Build, hours: f64, seed: u64) -> f64 {
         let packet = RtpPacket::parse(Bytes::copy_from_slice(&[&header.to_bytes()[..], &[1]].concat())).unwrap();
         let (kind, now) = (codec.kind(), instant(arrives));
         let mut place = |receiver: &mut TrackReceiver, packet: &RtpPacket, rewrite: &mut Rewrite| {
-            let expected = clock.expected(kind, now);
-            let placed = receiver.place(packet, codec, false, expected, now).ok()?;
+            let placed = receiver.place(packet, codec, false, &|| clock.expected(kind, now), now).ok()?;
             let mut all: Vec<_> = receiver.take_confirmed().map(|(_, placed)| placed).into_iter().collect();
             all.push(placed);
             let mut sent = None;
@@ -166,7 +165,7 @@ fn worst(build: Build, hours: f64, seed: u64) -> f64 {
                 }
                 points[of] = Some(clock.on_packet(codec, placed.time, now));
                 if !rewrite.is_started() {
-                    rewrite.start(placed.seq, Vec::new(), placed.time);
+                    rewrite.start(placed.seq, 0, placed.time);
                 }
                 sent = rewrite.map(placed.seq, placed.time);
             }

@@ -41,12 +41,13 @@ pub(super) fn of_connection(error: &ConnectionError, target: &Target<'_>) -> Str
         // often lost because the connection is reset at once.
         (false, Some(false)) => {
             format!(
-                "{place} closed the connection during the greeting: it probably requires a client certificate, none is set"
+                "{place} closed the connection during the greeting: it requires a client certificate, none is set, or it \
+                 does not speak TLS"
             )
         }
-        (false, Some(true)) => {
-            format!("{place} closed the connection during the greeting: it may not accept the client certificate")
-        }
+        (false, Some(true)) => format!(
+            "{place} closed the connection during the greeting: it may not accept the client certificate, or not speak TLS"
+        ),
         (false, None) => format!("{place} closed the connection during the greeting: it may expect TLS"),
     }
 }

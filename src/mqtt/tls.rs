@@ -13,7 +13,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 
 use super::link::LinkError;
@@ -56,6 +57,7 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the ring provider serves TLS 1.2 and 1.3");
+        let key_provider = Arc::clone(&provider);
         let builder = match settings.verify_hostname {
             true => builder.with_root_certificates(roots),
             false => builder.dangerous().with_custom_certificate_verifier(Arc::new(ChainOnly { roots, provider })),
@@ -64,12 +66,11 @@ impl Tls {
             (Some(cert), Some(key)) => {
                 let chain = read_certificates("client certificate", cert)?;
                 let secret = read_key(key)?;
-                let config = builder.with_client_auth_cert(chain, secret).map_err(|error| LinkError::Content {
-                    what: "client key",
-                    path: key.clone(),
-                    why: format!("it does not go with the certificate {}: {error}", cert.display()),
+                let identity = identity(&key_provider, chain, secret).map_err(|error| {
+                    let why = format!("it does not go with the certificate {}: {error}", cert.display());
+                    content("client key", key, why)
                 })?;
-                (config, true)
+                (builder.with_client_cert_resolver(Arc::new(identity)), true)
             }
             (None, None) => (builder.with_no_client_auth(), false),
             (Some(path), None) => {
@@ -133,6 +134,24 @@ impl ServerCertVerifier for ChainOnly {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What `with_client_auth_cert` does, but for a certificate that rustls cannot look into, such as one of X.509 v1 (what
+/// `openssl x509 -req` writes without an extension file): whether that is good enough is for the broker to say.
+fn identity(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+) -> Result<SingleCertAndKey, rustls::Error> {
+    let identity = CertifiedKey::new(chain, provider.key_provider.load_private_key(secret)?);
+    match identity.keys_match() {
+        Ok(())
+        | Err(
+            rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)
+            | rustls::Error::InvalidCertificate(CertificateError::Other(_)),
+        ) => Ok(SingleCertAndKey::from(identity)),
+        Err(error) => Err(error),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::extract::ws::close_code;
 
 use super::protocol::{ClientMessage, Echo, Refusal, ServerMessage, parse};
-use crate::access::{Allowance, Grant};
+use crate::access::{AccessEnd, Allowance, Grant};
 use crate::base::CameraId;
 use crate::control::{Candidate, CloseReason};
 
@@ -139,7 +139,7 @@ impl Conversation {
             CloseReason::Left => return self.close(close_code::NORMAL, "Viewer removed"),
             CloseReason::StreamStopped => ("Stream stopped", Some((close_code::NORMAL, "Stream stopped"))),
             CloseReason::Shutdown => ("Service is shutting down", Some((close_code::AWAY, "Service is shutting down"))),
-            CloseReason::AccessEnded => return self.expired(),
+            CloseReason::AccessEnded => return self.access_ended(AccessEnd::Expired),
             CloseReason::ConnectTimeout => ("No media connection was made in time", None),
             CloseReason::ConsentExpired => ("The media connection was lost", None),
             CloseReason::PeerClosed => ("The media connection was closed", None),
@@ -152,10 +152,10 @@ impl Conversation {
         actions
     }
 
-    /// The credential's time is over.
-    pub fn expired(&mut self) -> Vec<Action> {
-        let mut actions = vec![error("The token has expired")];
-        actions.extend(self.close(UNAUTHORIZED, "The token has expired"));
+    /// The credential holds no more.
+    pub fn access_ended(&mut self, end: AccessEnd) -> Vec<Action> {
+        let mut actions = vec![error(end.text())];
+        actions.extend(self.close(UNAUTHORIZED, end.text()));
         actions
     }
 
@@ -236,6 +236,9 @@ mod tests {
         let accepted = Accepted { viewer_id: "viewer".into(), answer: "v=0".into(), candidates: Vec::new() };
         conversation.added(Ok(accepted));
         let text = "The token has expired";
-        assert_eq!(conversation.expired(), [error(text), Action::Drop, Action::Close(4401, text)]);
+        assert_eq!(
+            conversation.access_ended(AccessEnd::Expired),
+            [error(text), Action::Drop, Action::Close(4401, text)]
+        );
     }
 }

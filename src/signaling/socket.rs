@@ -1,5 +1,6 @@
 //! One signaling socket: carries what [`super::conversation`] says.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::conversation::{Accepted, Action, Conversation, UNAUTHORIZED, Wrong};
 use super::counters::{Count, Counters};
 use super::protocol::ServerMessage;
-use crate::access::{Denied, Grant};
+use crate::access::{AccessEnd, Denied, Grant};
 use crate::base::{CameraId, Shutdown};
 use crate::control::{CloseReason, Control, NewViewer, ViewerHandle};
 
@@ -76,8 +77,8 @@ struct Connection<'a> {
     control: Control,
     counters: &'a Counters,
     conversation: Conversation,
-    /// When the credential's time is over.
-    until: Option<Instant>,
+    /// Resolves when the credential holds no more.
+    access_ended: Pin<Box<dyn Future<Output = AccessEnd> + Send>>,
     /// Dropping it ends the viewer.
     viewer: Option<ViewerHandle>,
     /// What it watches.
@@ -88,15 +89,15 @@ enum Event {
     Received(Option<Result<Message, axum::Error>>),
     ViewerClosed(CloseReason),
     Ping,
-    Expired,
+    AccessEnded(AccessEnd),
     Shutdown,
 }
 
 impl<'a> Connection<'a> {
     fn new(line: &'a mut Line, grant: Grant, control: Control, counters: &'a Counters) -> Self {
-        let left = grant.until().map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-        let until = left.and_then(|left| Instant::now().checked_add(left));
-        Self { line, control, counters, conversation: Conversation::new(grant), until, viewer: None, camera: None }
+        let access_ended = Box::pin(grant.ended(SystemTime::now()));
+        let conversation = Conversation::new(grant);
+        Self { line, control, counters, conversation, access_ended, viewer: None, camera: None }
     }
 
     async fn serve(mut self, shutdown: &Shutdown) -> End {
@@ -108,7 +109,7 @@ impl<'a> Connection<'a> {
                 received = self.line.socket.recv() => Event::Received(received),
                 reason = closed(&mut self.viewer) => Event::ViewerClosed(reason),
                 _ = ping.tick() => Event::Ping,
-                () = reached(self.until) => Event::Expired,
+                end = &mut self.access_ended => Event::AccessEnded(end),
                 () = shutdown.requested() => Event::Shutdown,
             };
             let step = match event {
@@ -126,8 +127,9 @@ impl<'a> Connection<'a> {
                 }
                 Event::Ping if heard.elapsed() >= SILENCE => Err(End::Broken),
                 Event::Ping => self.line.send(Message::Ping(Default::default())).await,
-                Event::Expired => {
-                    let actions = self.conversation.expired();
+                Event::AccessEnded(end) => {
+                    // The last action closes the socket: this is not waited for again.
+                    let actions = self.conversation.access_ended(end);
                     self.perform(actions).await
                 }
                 Event::Shutdown => {
@@ -262,14 +264,6 @@ fn violation(error: &str) -> End {
 async fn closed(viewer: &mut Option<ViewerHandle>) -> CloseReason {
     match viewer {
         Some(viewer) => viewer.closed().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Resolves at that time; never without one.
-async fn reached(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

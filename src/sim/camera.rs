@@ -364,7 +364,7 @@ impl Outbox {
         self.video_packets += 1;
         self.meter.add(now, packet.bytes.len());
         if self.media(now, packet) {
-            self.record.passed(seq);
+            self.record.passed(now, seq);
         } else {
             self.video_lost += 1;
         }
@@ -374,7 +374,7 @@ impl Outbox {
         self.resent += 1;
         self.meter.add(now, packet.bytes.len());
         if self.media(now, packet) {
-            self.record.passed(seq);
+            self.record.passed(now, seq);
         }
     }
 

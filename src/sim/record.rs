@@ -2,6 +2,7 @@
 //! arrived elsewhere.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::media::SeqNo;
 
@@ -13,10 +14,14 @@ const PICTURES: usize = 1_024;
 pub struct SentPicture {
     /// Its [`Mark`](super::Mark)'s number.
     pub number: u32,
+    /// The number that is drawn into it: its place in the clip.
+    pub frame: usize,
     /// Decoding can start here.
     pub keyframe: bool,
     /// All its packets got past the faults of the line, the first time or when they were sent again.
     pub whole: bool,
+    /// When the first of them did.
+    pub sent: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +49,9 @@ impl Decodable {
 #[derive(Debug)]
 struct Kept {
     number: u32,
+    frame: usize,
     keyframe: bool,
+    sent: Option<Instant>,
     first: SeqNo,
     /// Of each packet, whether it got through.
     passed: Vec<bool>,
@@ -58,27 +65,34 @@ impl Kept {
 
 impl Record {
     /// A picture of so many packets, numbered from `first` on, is about to be sent.
-    pub(super) fn sends(&mut self, number: u32, keyframe: bool, first: SeqNo, packets: usize) {
+    pub(super) fn sends(&mut self, number: u32, frame: usize, keyframe: bool, first: SeqNo, packets: usize) {
         if self.pictures.len() == PICTURES
             && let Some(oldest) = self.pictures.pop_front()
         {
             self.past = self.past.and(&oldest);
         }
-        self.pictures.push_back(Kept { number, keyframe, first, passed: vec![false; packets] });
+        self.pictures.push_back(Kept { number, frame, keyframe, sent: None, first, passed: vec![false; packets] });
     }
 
     /// This packet got through. The newest picture with its number is meant: older ones cannot be sent again.
-    pub(super) fn passed(&mut self, seq: SeqNo) {
+    pub(super) fn passed(&mut self, now: Instant, seq: SeqNo) {
         let place = |kept: &Kept| usize::from(seq.0.wrapping_sub(kept.first.0));
         if let Some(kept) = self.pictures.iter_mut().rev().find(|kept| place(kept) < kept.passed.len()) {
             let place = place(kept);
             kept.passed[place] = true;
+            kept.sent.get_or_insert(now);
         }
     }
 
     /// The pictures, the oldest first.
     pub(super) fn pictures(&self) -> Vec<SentPicture> {
-        let sent = |kept: &Kept| SentPicture { number: kept.number, keyframe: kept.keyframe, whole: kept.is_whole() };
+        let sent = |kept: &Kept| SentPicture {
+            number: kept.number,
+            frame: kept.frame,
+            keyframe: kept.keyframe,
+            whole: kept.is_whole(),
+            sent: kept.sent,
+        };
         self.pictures.iter().map(sent).collect()
     }
 
@@ -90,41 +104,47 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_picture_is_whole_when_all_its_packets_got_through_at_last() {
-        let mut record = Record::default();
-        record.sends(7, true, SeqNo(u16::MAX), 2);
-        record.sends(8, false, SeqNo(1), 1);
-        record.passed(SeqNo(u16::MAX));
-        record.passed(SeqNo(1));
+        let (mut record, start) = (Record::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        record.sends(7, 199, true, SeqNo(u16::MAX), 2);
+        record.sends(8, 0, false, SeqNo(1), 1);
+        assert!(record.pictures().iter().all(|p| p.sent.is_none()));
+        record.passed(at(1), SeqNo(u16::MAX));
+        record.passed(at(2), SeqNo(1));
         let whole = |record: &Record| record.pictures().iter().map(|p| (p.number, p.whole)).collect::<Vec<_>>();
         assert_eq!(whole(&record), [(7, false), (8, true)]);
-        record.passed(SeqNo(0));
-        record.passed(SeqNo(9));
+        record.passed(at(3), SeqNo(0));
+        record.passed(at(4), SeqNo(9));
         assert_eq!(whole(&record), [(7, true), (8, true)]);
+        let sent = record.pictures().iter().map(|p| (p.frame, p.sent)).collect::<Vec<_>>();
+        assert_eq!(sent, [(199, Some(at(1))), (0, Some(at(2)))]);
     }
 
     #[test]
     fn a_picture_can_be_decoded_when_it_and_all_before_it_since_the_keyframe_are_whole() {
-        let mut record = Record::default();
+        let (mut record, start) = (Record::default(), Instant::now());
         // Every fourth is a keyframe; the sixth is lost until it is sent again.
         for n in 0..2_000u16 {
-            record.sends(u32::from(n), n % 4 == 0, SeqNo(n), 1);
+            record.sends(u32::from(n), 0, n % 4 == 0, SeqNo(n), 1);
             if n % 8 != 5 {
-                record.passed(SeqNo(n));
+                record.passed(start, SeqNo(n));
             }
         }
         assert_eq!(record.decodable(), 2_000 / 8 * 5);
-        record.passed(SeqNo(1_997));
+        record.passed(start, SeqNo(1_997));
         assert_eq!(record.decodable(), 2_000 / 8 * 5 + 3);
     }
 
     #[test]
     fn old_pictures_are_forgotten() {
         let mut record = Record::default();
-        (0..2_000u32).for_each(|n| record.sends(n, false, SeqNo(n as u16), 1));
+        (0..2_000u32).for_each(|n| record.sends(n, 0, false, SeqNo(n as u16), 1));
         assert_eq!((record.pictures().len(), record.pictures()[0].number), (PICTURES, 976));
     }
 }

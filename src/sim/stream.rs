@@ -277,7 +277,8 @@ impl Stream {
         let mark = Mark { camera: self.camera, number: self.next_marks().pictures };
         let marked = mark.before(first);
         let count = marked.len() + others.len();
-        out.record.sends(mark.number, clip.unit(self.number).keyframe, self.video.next_seq(), count);
+        let keyframe = clip.unit(self.number).keyframe;
+        out.record.sends(mark.number, self.number, keyframe, self.video.next_seq(), count);
         for (at, payload) in marked.iter().chain(others).enumerate() {
             let (seq, bytes) = self.video.packet(elapsed, at + 1 == count, payload);
             if self.ring.len() == RING {

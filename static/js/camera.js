@@ -51,6 +51,11 @@ export class CameraPage {
     this.#refresh();
   }
 
+  /** The picture's connection, for another of the same camera. */
+  give(id) {
+    return id === this.#id ? this.#tile?.give() ?? null : null;
+  }
+
   /** Another page is shown. */
   close() {
     this.#over.abort();
@@ -207,7 +212,7 @@ export class CameraPage {
       list([
         [words.profile, codec.profile && `${codec.profile} (${codec.profile_level_id})`], [words.level, codec.level],
         [words.size, codec.width && `${codec.width} × ${codec.height}`],
-        [words.rate, codec.frame_rate && `${codec.frame_rate} fps, ${codec.frame_rate_steady ? words.steady : words.unsteady}`],
+        [words.rate, codec.frame_rate && `${text.units.fps(codec.frame_rate)}, ${codec.frame_rate_steady ? words.steady : words.unsteady}`],
         [words.gop, codec.gop_seconds && `${codec.gop_seconds} s (${codec.gop_frames})`],
         [words.bframes, codec.b_frames ? text.yes : text.no],
         [words.undecodable, codec.undecodable_keyframes || null], [words.oversize, codec.oversize_packets || null],

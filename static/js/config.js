@@ -1,5 +1,7 @@
 // Where the page finds the API and the signaling socket, and the access token of its link.
 
+import { text } from './text.js';
+
 /** The folder that all addresses of the service lie below, also behind a path prefix. */
 export const root = new URL('../../', import.meta.url);
 
@@ -45,7 +47,7 @@ async function fetchConfig(log) {
   } catch (error) {
     log(`viewer-config.json: ${error.message}`);
   }
-  log('No viewer-config.json; the default ports are used');
+  log(text.log.noConfig);
   return DEFAULTS;
 }
 

@@ -24,6 +24,8 @@ export class Connection {
   #options;
   #told = null;
   #untold = [];
+  #stream = null;
+  #lost = null;
   #socket;
   #peer;
   #timer;
@@ -40,21 +42,25 @@ export class Connection {
   }
 
   /**
-   * Who is told: `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`. What happened before is
-   * told now, so that it can be opened before anybody is ready to watch.
+   * Who is told: `log(words)`, `stream(mediaStream)`, `connected()`, `lost({kind, reason})`, and nobody else any more.
+   * What holds already is told now, so that it can be opened before anybody is ready to watch, and handed on.
    */
   attach(callbacks) {
     this.#told = callbacks;
-    for (const [what, value] of this.#untold.splice(0)) callbacks[what](value);
-  }
-
-  #tell(what, value) {
-    if (this.#told) this.#told[what](value);
-    else this.#untold.push([what, value]);
+    this.#untold.splice(0).forEach((words) => callbacks.log(words));
+    if (this.#stream) callbacks.stream(this.#stream);
+    if (this.#connected) callbacks.connected();
+    if (this.#lost) callbacks.lost(this.#lost);
   }
 
   #log(words) {
-    this.#tell('log', words);
+    if (this.#told) this.#told.log(words);
+    else this.#untold.push(words);
+  }
+
+  /** Whether sound comes with the picture. */
+  get audio() {
+    return Boolean(this.#options.audio);
   }
 
   get peer() {
@@ -68,22 +74,22 @@ export class Connection {
     }
     const { signalingUrl, streamId } = this.#options;
     this.#timer = setTimeout(() => this.#lose(this.#answered ? 'ice' : 'server', text.connection.timeout(CONNECT_TIMEOUT_MS / 1000)), CONNECT_TIMEOUT_MS);
-    this.#log(`Signaling: opening ${new URL(signalingUrl).host}`);
+    this.#log(text.log.opening(new URL(signalingUrl).host));
     try {
       this.#socket = new WebSocket(signalingUrl);
     } catch (error) {
-      this.#lose('browser', `Signaling: ${error.message}`);
+      this.#lose('browser', text.log.signaling(error.message));
       return;
     }
     // The offer is made while the socket opens, and while it is asked which stream runs. Whoever asks hears the answer.
     const known = Promise.resolve(streamId).catch(() => null);
     const offer = this.#makeOffer();
     offer.catch(() => {});
-    this.#socket.onopen = () => Promise.all([offer, known]).then(([, id]) => id && this.#sendOffer(id)).catch((error) => this.#lose('browser', `Offer: ${error.message}`));
-    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', `Signaling: ${error.message}`));
+    this.#socket.onopen = () => Promise.all([offer, known]).then(([, id]) => id && this.#sendOffer(id)).catch((error) => this.#lose('browser', text.log.offer(error.message)));
+    this.#socket.onmessage = (event) => this.#onMessage(event.data).catch((error) => this.#lose('browser', text.log.signaling(error.message)));
     this.#socket.onclose = (event) => {
       if (event.code === GOING_AWAY) this.#lose('server', text.connection.shutdown);
-      else this.#lose('server', this.#offerSent ? text.connection.closed(event.reason || `code ${event.code}`) : text.connection.unreachable);
+      else this.#lose('server', this.#offerSent ? text.connection.closed(event.reason || text.connection.code(event.code)) : text.connection.unreachable);
     };
   }
 
@@ -102,11 +108,13 @@ export class Connection {
     peer.addTransceiver('video', { direction: 'recvonly' });
 
     peer.ontrack = (event) => {
-      this.#log(`Track: ${event.track.kind}`);
-      if (event.streams[0]) this.#tell('stream', event.streams[0]);
+      this.#log(text.log.track(event.track.kind));
+      if (!event.streams[0]) return;
+      [this.#stream] = event.streams;
+      this.#told?.stream(this.#stream);
     };
     peer.onicecandidate = (event) => this.#onOwnCandidate(event.candidate);
-    peer.oniceconnectionstatechange = () => this.#log(`ICE: ${peer.iceConnectionState}`);
+    peer.oniceconnectionstatechange = () => this.#log(text.log.ice(peer.iceConnectionState));
     peer.onconnectionstatechange = () => this.#onConnectionState(peer.connectionState);
     await peer.setLocalDescription(await peer.createOffer());
   }
@@ -116,7 +124,7 @@ export class Connection {
     this.#send({ type: 'viewer', cameraId: this.#options.camera, streamId, sdpOffer: this.#peer.localDescription.sdp });
     this.#offerSent = true;
     this.#ownCandidates.splice(0).forEach((message) => this.#send(message));
-    this.#log('Offer sent');
+    this.#log(text.log.offered);
   }
 
   // Candidates follow the offer, never overtake it. An empty one says that there are no more.
@@ -142,7 +150,7 @@ export class Connection {
         this.#onError(message.message || text.connection.noText);
         break;
       default:
-        this.#log(`Signaling: unknown message ${message.type}`);
+        this.#log(text.log.signaling(text.log.unknown(message.type)));
     }
   }
 
@@ -155,7 +163,7 @@ export class Connection {
 
   async #onAnswer({ sdpAnswer, viewerId }) {
     this.#answered = true;
-    this.#log(`Answer received, viewer ${viewerId}`);
+    this.#log(text.log.answered(viewerId));
     await this.#peer.setRemoteDescription({ type: 'answer', sdp: sdpAnswer });
     if (this.#closed) return;
     for (const candidate of this.#foreignCandidates.splice(0)) await this.#addCandidate(candidate);
@@ -167,7 +175,7 @@ export class Connection {
       await this.#peer.addIceCandidate(candidate);
     } catch (error) {
       // One candidate that this browser cannot use is no reason to give up on the others.
-      this.#log(`Candidate refused: ${error.message}`);
+      this.#log(text.log.candidate(error.message));
     }
   }
 
@@ -176,7 +184,7 @@ export class Connection {
     const transport = this.#peer.getReceivers()[0]?.transport;
     if (!transport) return;
     transport.onstatechange = () => {
-      this.#log(`DTLS: ${transport.state}`);
+      this.#log(text.log.dtls(transport.state));
       // Signaling tells why, a moment sooner or later; without that word, somebody's stop would look like a fault.
       if (transport.state === 'closed') {
         clearTimeout(this.#timer);
@@ -187,12 +195,12 @@ export class Connection {
   }
 
   #onConnectionState(state) {
-    this.#log(`Connection: ${state}`);
+    this.#log(text.log.connection(state));
     if (this.#peer.getReceivers()[0]?.transport?.state === 'closed') return;
     clearTimeout(this.#timer);
     if (state === 'connected') {
       this.#connected = true;
-      this.#tell('connected');
+      this.#told?.connected();
     } else if (state === 'failed') this.#lose(this.#connected ? 'media' : 'ice', this.#connected ? text.connection.interrupted : text.connection.failed);
     else if (state === 'disconnected') this.#timer = setTimeout(() => this.#lose('media', text.connection.interrupted), DISCONNECT_GRACE_MS);
     else if (state === 'connecting' || state === 'new') this.#timer = setTimeout(() => this.#lose('ice', text.connection.timeout(MEDIA_TIMEOUT_MS / 1000)), MEDIA_TIMEOUT_MS);
@@ -205,7 +213,8 @@ export class Connection {
   #lose(kind, reason) {
     if (this.#closed) return;
     this.#free();
-    this.#tell('lost', { kind, reason });
+    this.#lost = { kind, reason };
+    this.#told?.lost(this.#lost);
   }
 
   #free() {

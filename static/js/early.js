@@ -5,7 +5,6 @@ import { Api } from './api.js';
 import { loadConfig, withToken } from './config.js';
 import { Connection } from './connection.js';
 import { isCameraId } from './dom.js';
-import { takeGuess } from './guess.js';
 
 // More than these would not be seen.
 const MAX_CAMERAS = 16;
@@ -25,8 +24,7 @@ export function logTo(log) {
 }
 
 /** Resolves with `{config, api, begun}`; `begun` has, by camera, what `Player.start` takes as `early`. */
-const left = cameras.length === 1 ? takeGuess(cameras[0]) : null;
-export const early = left ? Promise.resolve(begin(left.config)) : loadConfig((line) => write(line)).then(begin);
+export const early = loadConfig((line) => write(line)).then(begin);
 
 function begin(config) {
   const api = new Api(config.apiBase);
@@ -35,14 +33,13 @@ function begin(config) {
   let list;
   const running = (camera) => (list ??= api.streams()).then((streams) => streams.find((stream) => stream.camera_id === camera) ?? null);
   for (const camera of cameras) {
-    const guess = left?.streamId ?? null;
-    const found = guess ? Promise.resolve(null) : running(camera);
-    const streamId = guess ?? found.then((stream) => (['active', 'starting'].includes(stream?.state) ? stream.stream_id : null));
+    const found = running(camera);
+    const streamId = found.then((stream) => (['active', 'starting'].includes(stream?.state) ? stream.stream_id : null));
     // Whoever starts the player hears of it.
     found.catch(() => {});
     const connection = new Connection({ signalingUrl: withToken(config.signalingUrl), iceServers: config.iceServers, camera, streamId, audio: true });
     connection.open();
-    begun.set(camera, { connection, guess, running: found });
+    begun.set(camera, { connection, running: found });
   }
   return { config, api, begun };
 }

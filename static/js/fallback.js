@@ -1,5 +1,7 @@
 // The picture over HTTP, for networks that let no media through: fragmented MP4 into a media source.
 
+import { text } from './text.js';
+
 // What is behind the live edge by more than this is skipped.
 const LATE_SECONDS = 4;
 // Played media that is kept.
@@ -86,7 +88,7 @@ function once(target, name, signal) {
       signal.removeEventListener('abort', aborted);
     };
     const done = () => { end(); resolve(); };
-    const failed = () => { end(); reject(new Error('the browser cannot play it')); };
+    const failed = () => { end(); reject(new Error(text.player.unplayable)); };
     const aborted = () => { end(); reject(signal.reason); };
     target.addEventListener(name, done);
     target.addEventListener('error', failed);

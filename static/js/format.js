@@ -33,9 +33,9 @@ export function ago(iso, now = Date.now()) {
 export function duration(seconds) {
   const all = Math.max(0, Math.floor(seconds ?? 0));
   const [days, hours, minutes, rest] = [Math.floor(all / 86_400), Math.floor(all / 3_600) % 24, Math.floor(all / 60) % 60, all % 60];
-  if (days > 0) return `${days} d ${hours} h`;
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  return minutes > 0 ? `${minutes} min ${rest} s` : `${rest} s`;
+  if (days > 0) return text.units.days(days, hours);
+  if (hours > 0) return text.units.hours(hours, minutes);
+  return minutes > 0 ? text.units.minutes(minutes, rest) : text.units.seconds(rest);
 }
 
 export function bitrate(bitsPerSecond) {

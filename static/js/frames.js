@@ -8,8 +8,9 @@ export class FrameWatch {
   #lastAt = null;
   #decoded = 0;
   #onReturn;
+  #swapped = false;
 
-  /** `onReturn` is called when a frame comes that ends a wait. */
+  /** `onReturn` is called when a frame comes that ends a wait, or is the first of another stream. */
   constructor(video, onReturn) {
     this.#video = video;
     this.#onReturn = onReturn;
@@ -29,9 +30,15 @@ export class FrameWatch {
 
   /** A new frame was seen. */
   note() {
-    const waited = this.#lastAt === null || this.age() > FROZEN_AFTER_MS;
+    const waited = this.#swapped || this.#lastAt === null || this.age() > FROZEN_AFTER_MS;
+    this.#swapped = false;
     this.#lastAt = performance.now();
     if (waited) this.#onReturn();
+  }
+
+  /** Another stream takes the place of the one that is shown, without a pause. */
+  swap() {
+    this.#swapped = true;
   }
 
   /** Forget the past: a new connection starts. */

@@ -53,6 +53,19 @@ export class Grid {
     return Object.fromEntries([...this.#tiles].map(([id, tile]) => [id, tile.state]));
   }
 
+  /** The connection of a tile, for a larger picture; `null` if it has none that is live. */
+  give(id) {
+    return this.#tiles.get(id)?.give() ?? null;
+  }
+
+  /** The large picture is left: its tile goes on with the connection, if there is one. */
+  take(id, early) {
+    const tile = this.#tiles.get(id);
+    if (tile && early) tile.take(early);
+    else early?.connection.close();
+    tile?.focus();
+  }
+
   /** Another page of the dashboard is shown: hidden tiles let go by themselves. */
   draw() {
     const { cameras, error, loaded } = this.#store;
@@ -120,8 +133,6 @@ export class Grid {
     const tile = new Tile({
       camera, api: this.#api, config: this.#config,
       on: {
-        // The way to the next page comes first.
-        open: () => setTimeout(() => this.#tiles.forEach((tile) => tile.leave())),
         toggle: (one) => this.#toggle(one), group: (one) => this.#askGroup(one), move: (one, key) => this.#moveByKey(one, key), grab: (event, one) => this.#grab(event, one),
       },
     });

@@ -51,5 +51,7 @@ function next() {
   const wanted = query.get('next') ?? '';
   const base = new URL('.', location.href);
   const url = new URL(wanted.replace(/^\/+/, ''), base);
+  // The server, which leads here too, does not hear of what is behind the #; browsers bring it along.
+  if (!url.hash) url.hash = location.hash;
   return url.origin === base.origin && url.protocol === base.protocol ? url.href : base.href;
 }

@@ -1,6 +1,7 @@
 // One camera of the viewer page: picture, what it says about itself, controls, figures.
 
 import { announce, h, iconButton, relabel, setData, setText } from './dom.js';
+import { sentence } from './format.js';
 import { Picture } from './picture.js';
 import { Player } from './player.js';
 import { recall, remember } from './prefs.js';
@@ -21,18 +22,21 @@ export class Pane {
   #parts = {};
   #before = { state: 'idle', detail: '', stats: NO_STATS };
   #noteTimer;
+  #link;
   #onChange;
+  #over = new AbortController();
 
-  /** `main`: the only pane, or the first: its parts have the page's ids. */
-  constructor({ camera, name, api, config, log, main, starts, onChange = () => {} }) {
+  /** `link`: where others see it. `main`: the only pane, or the first: its parts have the page's ids. */
+  constructor({ camera, name, api, config, log, link, main, starts, onChange = () => {} }) {
     this.camera = camera;
+    this.#link = link;
     this.#onChange = onChange;
     this.#picture = new Picture({ id: main ? 'video' : undefined });
     this.#build(main);
     this.rename(name);
     const { video } = this.#picture;
     this.player = new Player({ video, api, config, camera, log, hooks: this.#picture.hooks, starts });
-    this.player.addEventListener('change', () => this.#draw());
+    this.player.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
     this.#zoom = new Zoom(this.#stage, this.#picture.node, (scale) => {
       this.#parts.zoomReset.disabled = scale === 1;
       this.#parts.zoomOut.disabled = scale === 1;
@@ -47,6 +51,17 @@ export class Pane {
   /** `early`: what was begun for it before. */
   start(early) {
     this.player.start(null, early);
+  }
+
+  focus() {
+    this.#stage.focus({ preventScroll: true });
+  }
+
+  /** It is shown no more. */
+  close() {
+    this.#over.abort();
+    clearTimeout(this.#noteTimer);
+    this.player.leave();
   }
 
   rename(name) {
@@ -97,7 +112,7 @@ export class Pane {
     const controls = h('div', { class: 'controls' }, parts.sound, parts.volume, parts.zoomOut, parts.zoomReset, parts.zoomIn, parts.snapshot, parts.stats, parts.copy, parts.pip, parts.full, parts.stop);
     this.node = h('section', { class: 'pane', 'data-state': 'connecting', 'data-mode': 'webrtc' },
       this.#stage, parts.figures, h('div', { class: 'bar' }, h('div', { class: 'bar-text' }, parts.name, parts.statusLine), controls));
-    document.addEventListener('fullscreenchange', () => relabel(parts.full, document.fullscreenElement === this.node ? words.fullEnd : words.full));
+    document.addEventListener('fullscreenchange', () => relabel(parts.full, document.fullscreenElement === this.node ? words.fullEnd : words.full), { signal: this.#over.signal });
   }
 
   #draw() {
@@ -148,6 +163,7 @@ export class Pane {
     // The label says what a press does.
     relabel(this.#parts.sound, video.muted ? words.soundOn : words.soundOff, video.muted ? 'muted' : 'sound');
     this.#parts.sound.classList.toggle('primary', video.muted);
+    if (!video.muted) this.player.withSound().catch((error) => this.#note(words.soundNone(sentence(error.message))));
   }
 
   #again() {
@@ -199,15 +215,12 @@ export class Pane {
   }
 
   async #copy() {
-    const link = new URL(location.href);
-    link.search = '';
-    link.hash = '';
-    link.searchParams.set('camera', this.camera);
+    const { href } = this.#link;
     try {
-      await navigator.clipboard.writeText(link.href);
+      await navigator.clipboard.writeText(href);
       this.#note(words.copied);
     } catch {
-      this.#note(words.copyFailed(link.href));
+      this.#note(words.copyFailed(href));
     }
   }
 

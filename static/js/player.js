@@ -47,6 +47,8 @@ export class Player extends EventTarget {
   #run = null;
   #connection = null;
   #early = null;
+  #callbacks = null;
+  #spare = null;
   #wake = () => {};
   #slept = false;
   #snapshot = Object.freeze({ state: 'connecting', detail: '', streamId: null, frozenSeconds: 0, mode: 'webrtc', stats: NO_STATS });
@@ -80,7 +82,7 @@ export class Player extends EventTarget {
 
   /**
    * Starts watching. The stream is started too if it does not run, where that is wanted. Who knows the running one
-   * names it, and saves a question. `early` is what `early.js` began for this camera.
+   * names it, and saves a question. `early` is what `early.js` began for this camera, or another player gave.
    */
   start(streamId = null, early = null) {
     this.#end();
@@ -102,7 +104,7 @@ export class Player extends EventTarget {
   stop() {
     this.#end();
     this.#clear();
-    this.#log('Stopped by you');
+    this.#log(text.player.byYou);
     this.#set({ state: 'stopped', detail: text.player.byYou, frozenSeconds: 0 });
   }
 
@@ -118,11 +120,64 @@ export class Player extends EventTarget {
     this.#set({ state: 'connecting', detail: '', frozenSeconds: 0, stats: NO_STATS });
   }
 
+  /** Its live connection for another player, to `start` with, or `null`; this one ends and shows nothing any more. */
+  give() {
+    const { state, streamId } = this.#snapshot;
+    const connection = state === 'live' ? this.#connection : null;
+    if (connection) this.#connection = null;
+    this.release();
+    return connection && { connection, guess: streamId };
+  }
+
+  /**
+   * A connection without sound, as tiles have, is replaced by one with sound as soon as that has a picture. Rejects with
+   * the reason if there is none to be had.
+   */
+  async withSound() {
+    const from = this.#connection;
+    if (!from || from.audio || this.#spare) return;
+    const next = this.#connect(this.#snapshot.streamId, true);
+    this.#spare = next;
+    try {
+      await new Promise((resolve, reject) => {
+        // Decodes, and shows nobody; so the picture does not wait for it.
+        const probe = document.createElement('video');
+        probe.muted = true;
+        probe.onloadeddata = resolve;
+        next.attach({
+          log: this.#log,
+          stream: (stream) => { probe.srcObject = stream; probe.play().catch(() => {}); },
+          connected() {},
+          lost: ({ reason }) => reject(new Error(reason)),
+        });
+        next.open();
+      });
+      if (this.#spare !== next || this.#connection !== from) return;
+      this.#spare = null;
+      this.#connection = next;
+      from.close();
+      this.#frames.swap();
+      next.attach(this.#callbacks);
+    } finally {
+      if (this.#spare === next) {
+        this.#spare = null;
+        next.close();
+      }
+    }
+  }
+
+  #connect(streamId, audio) {
+    const { signalingUrl, iceServers } = this.#config;
+    return new Connection({ signalingUrl: withToken(signalingUrl), iceServers, camera: this.#camera, streamId, audio });
+  }
+
   #end() {
     this.#run?.abort();
     this.#run = null;
     this.#connection?.close();
     this.#connection = null;
+    this.#spare?.close();
+    this.#spare = null;
     this.#early?.connection.close();
     this.#early = null;
   }
@@ -207,7 +262,7 @@ export class Player extends EventTarget {
     if (mayStart && !stream && !await this.#starts) return { gone: { state: 'stopped', detail: text.player.mayNot } };
     if (!mayStart || !await this.#starts) return { gone: describeEnd(stream ?? await this.#api.failed(this.#camera, signal)) };
     this.#set({ detail: text.player.starting });
-    this.#log('No running stream: starting it');
+    this.#log(text.log.noStream);
     return this.#found(await this.#api.start(this.#camera, signal));
   }
 
@@ -218,7 +273,7 @@ export class Player extends EventTarget {
 
   // Resolves when there is a stream again, or when it is time to start one that had failed.
   async #waitForReturn(gone, signal) {
-    this.#log(`Stream ended: ${gone.detail}`);
+    this.#log(text.log.ended(gone.detail));
     this.#clear();
     let attempts = 0;
     let startAt = gone.state === 'error' && await this.#starts ? performance.now() + START_AGAIN_SECONDS[0] * 1000 : Infinity;
@@ -251,28 +306,27 @@ export class Player extends EventTarget {
     let lost = null;
     this.#frames.reset();
     this.#slept = false;
-    const connection = this.#early?.connection ?? new Connection({
-      signalingUrl: withToken(this.#config.signalingUrl), iceServers: this.#config.iceServers, camera: this.#camera, streamId, audio: this.#audio,
-    });
     const opened = this.#early !== null;
+    this.#connection = this.#early?.connection ?? this.#connect(streamId, this.#audio);
     this.#early = null;
-    this.#connection = connection;
-    connection.attach({
+    this.#callbacks = {
       log: this.#log,
       stream: (stream) => this.#show(stream),
       connected: () => { connected = true; },
       lost: (how) => { lost = how; this.#wake(); },
-    });
-    if (!opened) connection.open();
+    };
+    this.#connection.attach(this.#callbacks);
+    if (!opened) this.#connection.open();
     this.#set({ mode: 'webrtc' });
 
     let nextStats = 0;
     let nextAsk = performance.now() + ASK_MS;
     while (lost === null) {
       const now = performance.now();
-      if (connection.peer && now >= nextStats) {
+      const { peer } = this.#connection;
+      if (peer && now >= nextStats) {
         nextStats = now + STATS_MS;
-        const stats = await this.#reader.read(connection.peer).catch(() => null);
+        const stats = await this.#reader.read(peer).catch(() => null);
         signal.throwIfAborted();
         if (stats) this.#frames.onDecoded(stats.framesDecoded);
         if (stats && lost === null) this.#set({ stats });
@@ -288,7 +342,7 @@ export class Player extends EventTarget {
       } else {
         this.#showWaiting(age, connected, why);
         if (this.#slept && age > FROZEN_AFTER_MS + DEAD_AFTER_SLEEP_MS) {
-          connection.close();
+          this.#connection.close();
           lost = { kind: 'media', reason: text.player.asleep };
         } else if (now >= nextAsk) {
           // Not waited for: a server that hangs must not stop the seconds that are counted here.
@@ -297,7 +351,7 @@ export class Player extends EventTarget {
             nextAsk = performance.now() + ASK_MS;
             why = answer.why;
             if (answer.giveUp && lost === null) {
-              connection.close();
+              this.#connection?.close();
               lost = { kind: answer.giveUp, reason: why };
             }
             this.#wake();
@@ -307,6 +361,8 @@ export class Player extends EventTarget {
       if (lost === null) await this.#pause(TICK_MS, signal);
     }
     this.#connection = null;
+    this.#spare?.close();
+    this.#spare = null;
     const stable = liveSince !== null && performance.now() - liveSince >= STABLE_MS;
     return { ...lost, stable, connected };
   }
@@ -367,7 +423,7 @@ export class Player extends EventTarget {
     this.#keep();
     this.#video.srcObject = stream;
     this.#video.play().catch((error) => {
-      if (error.name !== 'AbortError') this.#log(`Play: ${error.message}`);
+      if (error.name !== 'AbortError') this.#log(text.log.play(error.message));
     });
   }
 
@@ -378,7 +434,7 @@ export class Player extends EventTarget {
   #refuse(message) {
     this.#end();
     this.#clear();
-    this.#log(`Error: ${message}`);
+    this.#log(text.log.error(message));
     this.#set({ state: 'error', detail: sentence(message), frozenSeconds: 0 });
   }
 
@@ -387,7 +443,7 @@ export class Player extends EventTarget {
     if (Object.keys(changes).every((key) => next[key] === this.#snapshot[key])) return;
     const before = this.#snapshot.state;
     this.#snapshot = Object.freeze(next);
-    if (next.state !== before) this.#log(`State: ${next.state}`);
+    if (next.state !== before) this.#log(text.log.state(text.viewer.states[next.state]));
     this.dispatchEvent(new Event('change'));
   }
 

@@ -90,7 +90,7 @@ export function describe(stats, mode = 'webrtc') {
   return [
     [names.mode, names[mode]],
     [names.resolution, stats.width ? `${stats.width} × ${stats.height}` : '–'],
-    [names.fps, stats.fps === null ? '–' : `${stats.fps} fps`],
+    [names.fps, stats.fps === null ? '–' : text.units.fps(stats.fps)],
     [names.bitrate, stats.bitrateKbps ? bitrate(stats.bitrateKbps * 1000) : '–'],
     [names.loss, stats.loss === null ? '–' : percent(stats.loss)],
     [names.lost, number(stats.packetsLost)],
@@ -102,7 +102,7 @@ export function describe(stats, mode = 'webrtc') {
     [names.dropped, number(stats.framesDropped)],
     [names.freezes, number(stats.freezes)],
     [names.codec, [stats.codec, stats.audioCodec].filter(Boolean).join(', ') || '–'],
-    [names.decoder, stats.decoder || '–'],
+    [names.decoder, stats.decoder || (stats.framesDecoded > 0 ? names.untold : '–')],
     [names.candidate, stats.candidate || '–'],
     [names.srtp, stats.srtp || '–'],
     [names.dtls, stats.dtls || '–'],

@@ -1,8 +1,8 @@
 // The system page and the activity page.
 
 import { fill, list, logRow } from './camera.js';
-import { h, setText, stateLine } from './dom.js';
-import { bitrate, duration, exactTime, number, percent, sentence, timeOf } from './format.js';
+import { h, stateLine } from './dom.js';
+import { ago, bitrate, duration, exactTime, number, percent, sentence, timeOf } from './format.js';
 import { text } from './text.js';
 
 const words = text.system;
@@ -24,7 +24,7 @@ export class SystemPage {
     this.#api = api;
     this.#session = session;
     const parts = this.#parts;
-    for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: 'box-body' });
+    for (const name of ['reasons', 'facts', 'sources', 'dropped']) parts[name] = h('div', { class: `box-body ${name}` });
     this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, words.title),
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns two', hidden: true },
@@ -55,7 +55,7 @@ export class SystemPage {
       [words.known, number(health.cameras_known ?? cameras.size)], [words.onlineNow, health.cameras_online],
       [words.store, storeWords(health.camera_store)],
       [words.tls, health.certificate && (health.certificate.failure ? words.tlsFailed(health.certificate.failure) : words.tlsReloads(exactTime(health.certificate.loaded_at), health.certificate.reloads))],
-      [words.tlsUntil, health.certificate?.not_after && exactTime(health.certificate.not_after)],
+      [words.tlsUntil, health.certificate?.not_after && `${exactTime(health.certificate.not_after)} (${ago(health.certificate.not_after)})`],
       ...this.#load,
       [words.checked, timeOf(health.timestamp)],
     ]));
@@ -92,7 +92,7 @@ export class SystemPage {
   async #drawSources(signal) {
     try {
       const [{ sources, dropped }] = await Promise.all([this.#api.sources(signal), this.#store.known]);
-      const row = (source) => h('tr', {}, h('td', {}, source.address), h('td', {}, source.reason.replaceAll('_', ' ')), h('td', { class: 'number' }, number(source.packets)),
+      const row = (source) => h('tr', {}, h('td', {}, source.address), h('td', {}, reasonWords(source.reason)), h('td', { class: 'number' }, number(source.packets)),
         h('td', {}, h('time', { datetime: source.last_seen, title: exactTime(source.last_seen) }, timeOf(source.last_seen))),
         h('td', {}, source.nearest_camera_id ? h('a', { href: `#/camera/${source.nearest_camera_id}` }, this.#store.cameras.get(source.nearest_camera_id)?.name || source.nearest_camera_id.slice(0, 8)) : '–'));
       const heads = [words.source.address, words.source.reason, words.source.packets, words.source.last, words.source.camera];
@@ -100,11 +100,15 @@ export class SystemPage {
         : h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': words.sources },
           h('table', {}, h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))), h('tbody', {}, sources.map(row)))));
       const some = Object.entries(dropped).filter(([, count]) => count > 0);
-      this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reason.replaceAll('_', ' '), number(count)])));
+      this.#parts.dropped.replaceChildren(some.length === 0 ? h('p', { class: 'quiet' }, words.droppedNone) : list(some.map(([reason, count]) => [reasonWords(reason), number(count)])));
     } catch {
       // That the server is away is said by the store.
     }
   }
+}
+
+function reasonWords(reason) {
+  return words.reasons[reason] ?? reason.replaceAll('_', ' ');
 }
 
 function storeWords(store) {
@@ -113,17 +117,28 @@ function storeWords(store) {
   return store.unsaved ? words.storePending : words.storeFine;
 }
 
+// Of so many cameras, those that reported last, more than the last event is asked for.
+const ASKED_CAMERAS = 16;
+const SHOWN_EVENTS = 100;
+
 /** The last events of all cameras, the newest first. */
 export class ActivityPage {
   node;
   #store;
+  #api;
   #list = h('div', { class: 'box-body' });
+  // By camera: what it has reported, where that was asked for.
+  #events = new Map();
   #over = new AbortController();
 
-  constructor({ store }) {
+  constructor({ store, api }) {
     this.#store = store;
+    this.#api = api;
     this.node = h('div', { class: 'camera-page' }, h('h1', { tabindex: '-1' }, text.activity.title), h('p', { class: 'quiet' }, text.activity.live), h('section', { class: 'box' }, this.#list));
-    store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
+    const { signal } = this.#over;
+    store.addEventListener('change', () => this.#draw(), { signal });
+    store.addEventListener('event', ({ detail }) => { if (detail.what === 'activity') this.#ask([detail.camera_id]); }, { signal });
+    store.known.then(() => this.#ask(this.#latest().slice(0, ASKED_CAMERAS).map((camera) => camera.camera_id)));
     this.#draw();
   }
 
@@ -131,17 +146,29 @@ export class ActivityPage {
     this.#over.abort();
   }
 
+  #latest() {
+    return [...this.#store.cameras.values()].filter((camera) => camera.last_activity)
+      .sort((one, other) => other.last_activity.received_at.localeCompare(one.last_activity.received_at));
+  }
+
+  async #ask(ids) {
+    const { signal } = this.#over;
+    await Promise.all(ids.map(async (id) => {
+      const camera = await this.#api.camera(id, signal).catch(() => null);
+      if (camera?.events) this.#events.set(id, camera.events);
+    }));
+    if (!signal.aborted) this.#draw();
+  }
+
   #draw() {
     if (!this.#store.loaded) return;
-    const rows = [...this.#store.cameras.values()].filter((camera) => camera.last_activity)
-      .sort((one, other) => other.last_activity.received_at.localeCompare(one.last_activity.received_at))
-      .map((camera) => {
-        const { received_at: at, activity_type: type, confidence } = camera.last_activity;
-        const row = logRow(at, type.charAt(0).toUpperCase() + type.slice(1), '', confidence === null ? '' : text.camera.sure(confidence), 'none');
+    const rows = this.#latest().flatMap((camera) => (this.#events.get(camera.camera_id) ?? [camera.last_activity]).map((event) => ({ ...event, camera })))
+      .sort((one, other) => other.received_at.localeCompare(one.received_at)).slice(0, SHOWN_EVENTS)
+      .map(({ received_at: at, activity_type: type, confidence, camera }) => {
+        const row = logRow(at, type.charAt(0).toUpperCase() + type.slice(1), '', typeof confidence === 'number' ? text.camera.sure(confidence) : '', 'none');
         row.append(h('a', { href: `#/camera/${camera.camera_id}` }, camera.name || camera.camera_id));
         return row;
       });
     fill(this.#list, text.activity.title, rows, text.activity.none);
-    setText(this.node.querySelector('h1'), text.activity.title);
   }
 }

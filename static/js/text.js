@@ -1,5 +1,6 @@
-// Every word that the pages say themselves, in one place: translate this file. Reasons that the server gives
-// (why there is no picture, advice of the codec doctor) come from the server as they are.
+// Every word that the pages say themselves, in one place: translate this file, and what the HTML says where no script runs
+// (`noscript`, the descriptions). Reasons that the server gives (why there is no picture, advice of the codec doctor) come
+// from the server as they are.
 
 const many = (count, one, more) => `${count} ${count === 1 ? one : more}`;
 
@@ -156,6 +157,12 @@ export const text = {
     source: { address: 'Address', reason: 'Reason', packets: 'Packets', last: 'Last heard', camera: 'Nearest camera' },
     dropped: 'Packets dropped',
     droppedNone: 'None.',
+    reasons: {
+      not_rtp: 'neither RTP nor RTCP', malformed_rtp: 'broken RTP', malformed_rtcp: 'broken RTCP', payload_type: 'a payload type that was not asked for',
+      unexpected: 'no stream expects this sender', ambiguous: 'more than one camera could be the sender', unconfirmed: 'the sender may be a camera, once another is ruled out',
+      earlier: 'was sending before the stream was started', slot_taken: 'another sender has the place', other_camera: 'was another camera’s until a moment ago',
+      duplicate: 'received before', probation: 'a jump in the sequence that nothing confirmed',
+    },
   },
 
   viewer: {
@@ -173,7 +180,8 @@ export const text = {
     volume: 'Volume',
     soundOn: 'Sound on', soundOff: 'Sound off', full: 'Full screen', fullEnd: 'End full screen', pip: 'Picture in picture', snapshot: 'Snapshot', copy: 'Copy link', copied: 'Link copied',
     copyFailed: (link) => `The browser does not allow copying. The link is ${link}`,
-    zoomIn: 'Zoom in', zoomOut: 'Zoom out', zoomReset: 'Whole picture', figures: 'Figures', stop: 'Stop', again: 'Watch again', play: 'Play', details: 'Details',
+    zoomIn: 'Zoom in', zoomOut: 'Zoom out', zoomReset: 'Whole picture', figures: 'Figures', stop: 'Stop', again: 'Watch again', play: 'Play',
+    soundNone: (why) => `No sound: ${why}`,
     saved: (file) => `Saved as ${file}`,
     snapshotNone: 'There is no picture to save',
     log: 'Log',
@@ -185,6 +193,8 @@ export const text = {
     fallback: 'Over HTTP, some seconds late',
     fallbackWhy: 'No direct connection was possible (UDP may be blocked), so the picture comes over HTTP, some seconds late.',
   },
+
+  watch: { details: 'Details' },
 
   player: {
     starting: 'Starting the stream',
@@ -204,6 +214,7 @@ export const text = {
     nothing: 'No picture comes from the camera',
     asleep: 'This device was asleep',
     offline: 'This device has no network',
+    unplayable: 'The browser cannot play it',
     fallbackTry: 'No direct connection; trying over HTTP',
     fallbackEnded: 'The picture over HTTP has ended',
   },
@@ -218,13 +229,42 @@ export const text = {
     interrupted: 'The media connection was interrupted',
     serverClosed: 'The server closed the media connection',
     dtls: 'The media connection failed (DTLS)',
+    code: (code) => `code ${code}`,
     noText: 'The server reports an error without a text',
   },
 
   stats: {
     resolution: 'Resolution', fps: 'Frame rate', bitrate: 'Bitrate', loss: 'Loss', lost: 'Packets lost', jitter: 'Jitter', rtt: 'Round trip', delay: 'Delay here', decoded: 'Frames decoded',
     dropped: 'Frames dropped', codec: 'Codec', decoder: 'Decoder', candidate: 'Path', srtp: 'SRTP', dtls: 'DTLS', freezes: 'Freezes', repaired: 'Packets repaired', mode: 'Way',
-    webrtc: 'WebRTC', http: 'HTTP (fMP4)',
+    untold: 'not told by this browser', webrtc: 'WebRTC', http: 'HTTP (fMP4)',
+  },
+
+  log: {
+    noConfig: 'No viewer-config.json; the default ports are used',
+    opening: (host) => `Signaling: opening ${host}`,
+    signaling: (why) => `Signaling: ${why}`,
+    unknown: (type) => `unknown message ${type}`,
+    offer: (why) => `Offer: ${why}`,
+    offered: 'Offer sent',
+    answered: (viewer) => `Answer received, viewer ${viewer}`,
+    candidate: (why) => `Candidate refused: ${why}`,
+    track: (kind) => `Track: ${kind}`,
+    ice: (state) => `ICE: ${state}`,
+    dtls: (state) => `DTLS: ${state}`,
+    connection: (state) => `Connection: ${state}`,
+    noStream: 'No running stream: starting it',
+    ended: (why) => `Stream ended: ${why}`,
+    play: (why) => `Play: ${why}`,
+    error: (why) => `Error: ${why}`,
+    state: (state) => `State: ${state}`,
+  },
+
+  units: {
+    days: (days, hours) => `${days} d ${hours} h`,
+    hours: (hours, minutes) => `${hours} h ${minutes} min`,
+    minutes: (minutes, seconds) => `${minutes} min ${seconds} s`,
+    seconds: (seconds) => `${seconds} s`,
+    fps: (rate) => `${rate} fps`,
   },
 
   offline: { title: 'The server cannot be reached', text: 'This page tries again by itself.' },

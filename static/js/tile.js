@@ -2,7 +2,6 @@
 
 import { h, icon, iconButton, setData, setText } from './dom.js';
 import { ago, bitrate, sentence } from './format.js';
-import { leaveGuess } from './guess.js';
 import { Picture } from './picture.js';
 import { Player } from './player.js';
 import { text } from './text.js';
@@ -42,7 +41,7 @@ export class Tile {
     this.camera = camera;
     this.#player = new Player({ video: this.#picture.video, api, config, camera: camera.camera_id, hooks: this.#picture.hooks, audio: false, starts: false });
     this.#player.addEventListener('change', () => this.#drawPicture());
-    this.#build(on, config);
+    this.#build(on);
     this.update(camera);
   }
 
@@ -60,6 +59,21 @@ export class Tile {
     this.#mode = mode;
     if (!visible) this.#wanted = false;
     this.#decide();
+  }
+
+  /** Its connection, for a larger picture of the camera; `null` if it has none that is live. */
+  give() {
+    clearTimeout(this.#timer);
+    const given = this.#player.give();
+    this.#showStill();
+    return given;
+  }
+
+  /** Goes on with the connection of a larger picture. */
+  take(early) {
+    clearTimeout(this.#timer);
+    this.#visible = true;
+    this.#player.start(null, early);
   }
 
   /** The page goes away. */
@@ -91,7 +105,7 @@ export class Tile {
     setText(parts.numbers, stream ? [text.viewers(stream.viewer_count), stream.media?.bitrate ? bitrate(stream.media.bitrate) : ''].filter(Boolean).join(' · ') : text.states.none);
     setText(parts.facts, facts(camera));
     setText(parts.event, camera.last_activity ? words.event(camera.last_activity.activity_type, ago(camera.last_activity.received_at)) : '');
-    if (stream?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id), true);
+    this.#showStill();
     this.#drawPicture();
     this.#decide();
   }
@@ -108,15 +122,19 @@ export class Tile {
     this.#parts.toggle.disabled = busy;
   }
 
+  focus() {
+    this.#parts.watch.focus({ preventScroll: true });
+  }
+
   focusMove() {
     this.#parts.move.focus();
   }
 
-  #build(on, config) {
+  #build(on) {
     const parts = this.#parts;
     parts.badge = h('span', { class: 'badge' });
     parts.why = h('p', { class: 'why' });
-    parts.watch = h('a', { class: 'open', href: `livestream/viewer?camera=${this.id}${location.search.replace('?', '&')}`, onclick: (event) => this.#onOpen(event, on, config) }, h('span', { class: 'enlarge' }, icon('full')));
+    parts.watch = h('a', { class: 'open', href: `#/watch/${this.id}` }, h('span', { class: 'enlarge' }, icon('full')));
     parts.live = iconButton('play', '', () => { this.#wanted = true; this.#decide(); }, { class: 'icon-button play', hidden: true });
     parts.name = h('a', { class: 'name', href: `#/camera/${this.id}` });
     parts.onlineText = h('span');
@@ -138,13 +156,6 @@ export class Tile {
         h('div', { class: 'foot-text' }, parts.online, parts.numbers, parts.facts, parts.event)));
   }
 
-  // The viewer page follows: it is told what is known, and gets the processor that the pictures here need.
-  #onOpen(event, on, config) {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    leaveGuess(this.id, this.camera.streamInfo?.stream_id, config);
-    on.open?.();
-  }
-
   // Connects when there is something to see and somebody to see it; lets go otherwise.
   #decide() {
     clearTimeout(this.#timer);
@@ -156,6 +167,10 @@ export class Tile {
 
   #release() {
     this.#player.release();
+    this.#showStill();
+  }
+
+  #showStill() {
     if (this.camera.streamInfo?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id), true);
   }
 

@@ -4,13 +4,13 @@ import { root, token, withToken } from './config.js';
 import { byId, h, setText, stateLine } from './dom.js';
 import { cameras, early, logTo, wanted } from './early.js';
 import { duration, sentence } from './format.js';
+import { Log } from './log.js';
 import { Pane } from './pane.js';
 import { loadSession, mayControl, sessionTools } from './session.js';
 import { themeButton } from './shell.js';
 import { NO_STATS } from './stats.js';
 import { text } from './text.js';
 
-const LOG_LINES = 300;
 const LIST_MS = 3_000;
 const words = text.viewer;
 
@@ -38,8 +38,9 @@ if (location.pathname.includes('/livestream/')) {
   setText(byId('back'), `← ${text.camera.back}`);
 }
 byId('top-tools').append(themeButton());
-setText(byId('log-title'), words.log);
-byId('log').setAttribute('aria-label', words.logLabel);
+const journal = new Log();
+const log = (line) => journal.write(line);
+byId('watch').append(journal.node);
 logTo(log);
 const { config, api, begun } = await early;
 const session = loadSession(api);
@@ -57,7 +58,7 @@ function watch() {
   const starts = session.then(mayControl);
   for (const camera of cameras) {
     const prefix = cameras.length > 1 ? `${camera.slice(0, 8)}: ` : '';
-    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), main: panes.length === 0, starts, onChange: drawTitle });
+    const pane = new Pane({ camera, api, config, log: (line) => log(prefix + line), link: linkTo(camera), main: panes.length === 0, starts, onChange: drawTitle });
     panes.push(pane);
     grid.append(pane.node);
   }
@@ -67,6 +68,13 @@ function watch() {
     if (event.persisted) panes.filter((pane) => pane.player.snapshot.state !== 'stopped').forEach((pane) => pane.start());
   });
   nameThem();
+}
+
+// Without the token, which is not everybody's.
+function linkTo(camera) {
+  const link = new URL(location.pathname, location.href);
+  link.searchParams.set('camera', camera);
+  return link;
 }
 
 async function nameThem() {
@@ -140,11 +148,4 @@ function drawRow(row, stream, name) {
   const shown = why && why.code !== 'ok' ? sentence(why.text) : `${duration(stream.duration_seconds)} · ${text.viewers(stream.viewer_count)}`;
   const state = why && why.code !== 'ok' ? 'silent' : 'live';
   row.querySelector('.state').replaceChildren(stateLine(state, `${text.states[state]} · ${shown}`));
-}
-
-function log(line) {
-  const now = new Date();
-  const list = byId('log');
-  list.append(h('li', {}, h('time', { datetime: now.toISOString() }, now.toTimeString().slice(0, 8)), line));
-  while (list.children.length > LOG_LINES) list.firstChild.remove();
 }

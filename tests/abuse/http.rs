@@ -160,7 +160,9 @@ fn requests_beyond_the_limits_are_refused_with_status_and_reason() {
     for (request, expected) in
         [(long, 431), (many, 431), ("nonsense\r\n\r\n".into(), 400), ("GET / HTTP/9\r\n\r\n".into(), 400)]
     {
-        assert_eq!(send(&service, request.as_bytes()).0, expected);
+        let (status, body) = send(&service, request.as_bytes());
+        assert_eq!(status, expected);
+        assert!(body["error"].is_string() && body["code"].is_string(), "{body}");
     }
     // After all of it a start is refused for its own reasons only.
     let (status, body) = service.call("GET", &format!("/streams/{CAMERA}"));

@@ -1,6 +1,8 @@
 // The dashboard: tiles, arranging, names, the pages of a camera and of the system.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { decodesMore, inState } from './lib/browser.mjs';
 import { accessible, fits, liveTiles, quiet, tiles } from './lib/pages.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
@@ -52,6 +54,60 @@ scenario('a change that the server tells is on the page before the next question
   await page.evaluate(() => { window.setTimeout = ((real) => (call, ms, ...rest) => (ms >= 5_000 ? 0 : real(call, ms, ...rest)))(window.setTimeout); });
   assert.equal((await server.start(ids[0])).status, 201);
   await liveTiles(page, 1);
+});
+
+scenario('a tile is enlarged with the connection that it has, gets sound when it is asked for, and goes back to its place', async (world) => {
+  const { server, ids } = await cameras(world, ['Gate', 'Yard']);
+  for (const id of ids) assert.equal((await server.start(id)).status, 201);
+  const page = await world.page(await world.browser(), `${server.dashboard}/`, { before: [countConnections] });
+  await liveTiles(page, 2);
+  await page.getByLabel('Layout').selectOption('1');
+  await page.setViewportSize({ width: 1200, height: 480 });
+  await page.evaluate(() => window.scrollTo(0, 150));
+  const viewers = async (id) => (await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id);
+  const [before] = await viewers(ids[0]);
+  await page.getByRole('link', { name: 'Watch camera Gate' }).focus();
+  const top = await page.evaluate(() => window.scrollY);
+  await page.keyboard.press('Enter');
+  await inState(page, 'live');
+  await decodesMore(page);
+  assert.deepEqual(await viewers(ids[0]), [before], 'the same viewer');
+  assert.equal(await page.title(), 'Live – Gate – honeycast');
+  await until('the other tile is let go', async () => (await viewers(ids[1])).length === 0);
+
+  // Its keys work at once.
+  await page.keyboard.press('+');
+  assert.match(await page.evaluate(() => document.querySelector('.watch-page .picture').style.transform), /scale/);
+  await page.evaluate(() => {
+    window.states = [];
+    const look = () => { window.states.push(window.honeycast.state); requestAnimationFrame(look); };
+    look();
+  });
+  await page.getByRole('button', { name: 'Sound on' }).click();
+  await until('sound comes', () => page.evaluate(() => window.honeycast.stats.totalAudioEnergy > 0));
+  await until('there is one viewer', async () => (await viewers(ids[0])).length === 1);
+  assert.notDeepEqual(await viewers(ids[0]), [before], 'by a connection that has it');
+  assert.equal(await page.evaluate(() => document.getElementById('video').muted), false);
+  assert.deepEqual(await page.evaluate(() => [...new Set(window.states)]), ['live'], 'the picture went on meanwhile');
+  await until('the new picture is shown', () => page.evaluate(() => document.querySelector('.watch-page .picture').dataset.has === 'live'));
+  await accessible(page, 'a camera in the dashboard');
+  await fits(page, 320);
+  await page.setViewportSize({ width: 1200, height: 480 });
+  const [after] = await viewers(ids[0]);
+
+  await page.locator('#stage').focus();
+  await page.keyboard.press('Escape');
+  await liveTiles(page, 1);
+  assert.deepEqual(await viewers(ids[0]), [after], 'back with the connection, too');
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Watch camera Gate');
+  assert.equal(await page.evaluate(() => window.scrollY), top, 'where one was');
+  await page.goBack();
+  await inState(page, 'live');
+  await page.getByRole('link', { name: 'System' }).click();
+  await page.getByText('Everything works.').waitFor();
+  await until('nobody watches', async () => (await server.get('/health')).body.total_viewers === 0);
+  assert.deepEqual(await page.evaluate(() => window.open_()), { peers: 0, sockets: 0 });
+  quiet(page);
 });
 
 scenario('tiles are found, filtered, arranged by keyboard and pointer, grouped, and remembered', async (world) => {
@@ -128,11 +184,42 @@ scenario('the page of a camera: doctor, feedback, figures, what happened, name a
   quiet(page);
 });
 
+scenario('motion and sound of all cameras, the newest first, and what comes while one looks', async (world) => {
+  const { server, broker, ids } = await cameras(world, ['Gate', 'Yard']);
+  const tell = (id, activityType, eventId) => execFileSync('mosquitto_pub', ['-h', '127.0.0.1', '-p', String(broker.port), '-q', '1', '-t', `prod/device/message/hive-cam/${id}/activity/${activityType}`,
+    '-m', JSON.stringify({ eventId, activityType, timestamp: Date.now() / 1000, confidence: 0.9 })]);
+  for (const [index, [id, type]] of [[ids[0], 'motion'], [ids[1], 'sound'], [ids[0], 'person']].entries()) {
+    tell(id, type, `event-${index}`);
+    await until('it is known', async () => (await server.get(`/cameras/${id}`)).body.events?.[0].activity_type === type);
+  }
+  const page = await world.page(await world.browser(), `${server.dashboard}/#/activity`);
+  const rows = () => page.locator('.rows li').evaluateAll((all) => all.map((row) => [row.querySelector('.row-what').textContent, row.querySelector('a').textContent].join(' ')));
+  await until('all are there', async () => (await rows()).join() === 'Person Gate,Sound Yard,Motion Gate');
+  tell(ids[1], 'motion', 'event-3');
+  await until('the new one, too', async () => (await rows()).join() === 'Motion Yard,Person Gate,Sound Yard,Motion Gate');
+  await accessible(page, 'activity page');
+  await fits(page, 320);
+  quiet(page);
+});
+
 scenario('the system and activity pages say how the service is', async (world) => {
   const { server, broker } = await cameras(world, ['Gate']);
   const page = await world.page(await world.browser(), `${server.dashboard}/#/system`);
   await page.getByText('Everything works.').waitFor();
   await accessible(page, 'system page');
+  await fits(page, 320);
+  const fact = (label) => page.locator('.facts-list > div', { has: page.getByText(label, { exact: true }) }).locator('dd').innerText();
+  const { body } = await server.get('/health');
+  assert.equal(await fact('Version'), body.version);
+  assert.equal(await fact('MQTT broker'), 'connected');
+  assert.match(await fact('Memory'), /^\d+ MiB$/);
+  // As a service with TLS says it.
+  const certificate = { loaded_at: new Date().toISOString(), not_after: new Date(Date.now() + 20.5 * 86_400_000).toISOString(), reloads: 1, failure: null };
+  await page.route(`${server.api}/health`, (route) => route.fulfill({ json: { ...body, certificate }, headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true' } }));
+  await page.getByText('Certificate valid until').waitFor();
+  assert.match(await fact('Certificate valid until'), /\(in 20 days\)$/);
+  assert.match(await fact('Certificate loaded'), /replaced once since the start$/);
+  await page.unroute(`${server.api}/health`);
   await page.getByRole('link', { name: 'Activity' }).click();
   await page.getByRole('heading', { name: 'Activity' }).waitFor();
   await accessible(page, 'activity page');
@@ -191,7 +278,10 @@ scenario('sixteen cameras: only tiles on the screen connect, others let go, leav
   await until('another page of the dashboard needs no picture', async () => (await watched()).length === 0);
   assert.deepEqual(await open(), { peers: 0, sockets: 0 });
   await page.goto(`${server.dashboard}/#/`);
-  await until('they are back', async () => (await watched()).length === few.length);
+  await until('those on the screen are back', async () => {
+    const now = await onScreen();
+    return now.length > 0 && (await watched()).join() === now.join();
+  });
   await page.close({ runBeforeUnload: true });
   await until('leaving frees every viewer', async () => (await server.get('/health')).body.total_viewers === 0);
 }, { timeout: 180_000 });

@@ -10,7 +10,7 @@ import { ARTIFACTS, scenario } from './lib/world.mjs';
 scenario('demo: from the start page to a moving picture with sound', async (world) => {
   const server = await world.server({ MQTT_EMBEDDED_BIND: '127.0.0.1:0' }, 'demo');
   const page = await world.page(await world.browser(), `${server.dashboard}/`);
-  await page.getByRole('link', { name: /^Watch camera/ }).first().click();
+  await page.getByRole('link', { name: 'Watch camera Demo camera' }).click();
   const live = await inState(page, 'live');
   assert.ok(live.videoWidth > 0);
   assert.equal(await page.locator('#status-text').innerText(), 'Live');
@@ -40,9 +40,13 @@ scenario('demo: from the start page to a moving picture with sound', async (worl
     const { stats } = await snapshot(page);
     return stats.audioPacketsReceived > before && stats.totalAudioEnergy > 0;
   });
-  const { stats } = await snapshot(page);
+  // The connection with sound is a new one, whose rates begin with its third second.
+  const { stats } = await until('there are figures', async () => {
+    const now = await snapshot(page);
+    return now.stats.fps > 0 && now;
+  });
   assert.match(stats.codec, /^H264/);
-  assert.ok(stats.bitrateKbps > 0 && stats.width > 0 && stats.fps > 0, JSON.stringify(stats));
+  assert.ok(stats.bitrateKbps > 0 && stats.width > 0, JSON.stringify(stats));
 
   await page.screenshot({ path: join(ARTIFACTS, 'demo.png'), fullPage: true });
   await page.setViewportSize({ width: 320, height: 640 });

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { inState } from './lib/browser.mjs';
 import { BINARY } from './lib/server.mjs';
-import { accessible, fits, quiet } from './lib/pages.mjs';
+import { accessible, fits, liveTiles, quiet } from './lib/pages.mjs';
+import { startProxy } from './lib/proxy.mjs';
 import { until } from './lib/until.mjs';
 import { scenario } from './lib/world.mjs';
 
@@ -94,17 +95,43 @@ scenario('a token that ends while a page is open leads to the login, and back to
   const { server, id } = await world.site({ env: { AUTH_ENABLED: 'true', AUTH_API_KEYS: `${viewer.entry},${admin.entry}`, JWT_SECRET_KEY: SECRET } });
   await fetch(`${server.api}/streams/${id}/start`, { method: 'POST', headers: { authorization: `Bearer ${admin.key}` } });
   const browser = await world.browser();
-  const token = createToken('--seconds', '8');
-  const pages = await Promise.all([`/livestream/viewer?camera=${id}`, '/'].map((path) => world.page(browser, `${server.dashboard}${path}${path.includes('?') ? '&' : '?'}token=${token}`)));
-  await inState(pages[0], 'live');
-  for (const page of pages) await page.waitForURL(/\/login\?/);
+  const cookie = await world.page(browser, `${server.dashboard}/livestream/viewer?camera=${id}`);
+  await cookie.waitForURL(/\/login/);
+  const token = createToken('--seconds', '30');
+  // By the cookie that a token became, and by links with the token.
+  await cookie.fill('#credential', token);
+  await cookie.click('#submit');
+  const links = await Promise.all([`/?token=${token}#/watch/${id}`, `/?token=${token}`].map((path) => world.page(browser, `${server.dashboard}${path}`)));
+  const pages = [cookie, ...links];
+  const watching = pages.slice(0, 2);
+  for (const page of watching) await inState(page, 'live');
+  await liveTiles(pages[2], 1);
+  for (const page of pages) await page.waitForURL(/\/login\?.*ended/, { timeout: 60_000 });
+  await until('nobody watches with what has ended', async () => {
+    const answer = await fetch(`${server.api}/viewers`, { headers: { authorization: `Bearer ${admin.key}` } });
+    return (await answer.json()).count === 0;
+  });
   for (const page of pages) {
     assert.doesNotMatch(page.url(), /token/);
     await page.getByText('Your login has ended.').waitFor();
     await page.fill('#credential', viewer.key);
     await page.click('#submit');
   }
-  await inState(pages[0], 'live');
-  await pages[1].locator('.tile').waitFor();
+  for (const page of watching) await inState(page, 'live');
+  await liveTiles(pages[2], 1);
   assert.deepEqual(pages.flatMap((page) => page.problems), []);
+});
+
+scenario('by https behind a proxy with a path prefix, the login leads to where one wanted', async (world) => {
+  const { key, entry } = createKey('control');
+  const { server, id } = await world.site({ env: { AUTH_ENABLED: 'true', AUTH_API_KEYS: entry, JWT_SECRET_KEY: SECRET } });
+  const proxy = world.closing(await startProxy(server, '/cams/', world.certificates().server));
+  const page = await world.page(await world.browser(), `${proxy.url}#/watch/${id}`, { ignoreHTTPSErrors: true });
+  await page.waitForURL(/\/cams\/login\?/);
+  await page.fill('#credential', key);
+  await page.click('#submit');
+  await inState(page, 'live');
+  assert.equal(page.url(), `${proxy.url}#/watch/${id}`);
+  assert.deepEqual((await page.context().cookies()).map(({ secure, httpOnly }) => [secure, httpOnly]), [[true, true]]);
+  assert.deepEqual(page.problems, []);
 });

@@ -20,7 +20,7 @@ scenario('a wall of sixteen', async (world) => {
   }
   for (const one of ids) await server.start(one);
   const browser = await world.browser();
-  const page = await world.page(browser, `${server.dashboard}/`, { viewport: { width: 1200, height: 1500 } });
+  const page = await world.page(browser, `${server.dashboard}/`, { honest: false, viewport: { width: 1200, height: 1500 } });
   const session = await browser.client.newBrowserCDPSession();
   const used = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');

@@ -31,6 +31,7 @@ scenario('screenshots', async (world) => {
       const states = Object.values(await tiles(page));
       return states.includes('live') && !states.includes('connecting');
     })],
+    watch: [`/#/watch/${ids[0]}`, (page) => inState(page, 'live')],
     camera: [`/#/camera/${ids[0]}`, async (page) => { await page.getByText('Feedback reaches the camera').waitFor(); await page.locator('.single .badge[data-state="live"]').waitFor(); }],
     system: ['/#/system', (page) => page.getByText('Everything works.').waitFor()],
     activity: ['/#/activity', (page) => page.getByRole('heading', { name: 'Activity' }).waitFor()],

@@ -65,6 +65,17 @@ test('no page weighs more than 150 KB before media', () => {
   }
 });
 
+test('the words of the pages are in one file', () => {
+  // What begins with a capital, and is no name of a program, of a key or a header; and whole phrases.
+  const words = /(['`])([A-Z][a-z]+(?:[ :,][^'`]*)?|[a-z]+(?: [a-z]+){3,}[^'`]*)\1/g;
+  const names = /^(ApiError|AbortError|TimeoutError|NotAllowedError|MediaSource|Escape|Enter|Arrow\w+|Bearer |Constrained |Baseline|Main|High)/;
+  const found = files.filter((name) => /^js\/(?!text|docs)/.test(name)).flatMap((name) => read(name).split('\n')
+    .filter((line) => !/^ *(\/\/|\*|\/\*\*|import )/.test(line))
+    .flatMap((line) => [...line.matchAll(words)].map(([, , text]) => text).filter((text) => !names.test(text)).map((text) => `${name}: ${text}`)));
+  assert.deepEqual(found, []);
+  assert.ok([...read('js/text.js').matchAll(words)].length > 100, 'the pattern still finds words');
+});
+
 test('every field of a page has a label, and its language is said', () => {
   for (const name of files.filter((file) => file.endsWith('.html'))) {
     const text = read(name);

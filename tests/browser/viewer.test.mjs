@@ -50,6 +50,79 @@ scenario('zoom, pan, snapshot, figures, sound and link, by mouse and by keys', a
   quiet(page);
 });
 
+scenario('volume, full screen, picture in picture, zoom by drag and double click, and what every figure says', async (world) => {
+  const { server, id } = await world.site();
+  const page = await world.page(await world.browser(), viewerUrl(server, id));
+  await inState(page, 'live');
+  const video = (what) => page.evaluate((name) => document.getElementById('video')[name], what);
+
+  assert.equal(await video('muted'), true, 'no page makes a noise by itself');
+  await page.getByLabel('Volume').fill('0.3');
+  assert.deepEqual([await video('volume'), await video('muted')], [0.3, false]);
+  await page.getByLabel('Volume').fill('0');
+  await page.getByRole('button', { name: 'Sound on' }).waitFor();
+  await page.getByLabel('Volume').fill('0.4');
+
+  await page.locator('#stage').focus();
+  await page.keyboard.press('f');
+  await until('full screen', () => page.evaluate(() => document.fullscreenElement?.classList.contains('pane')));
+  await page.getByRole('button', { name: 'End full screen' }).click();
+  await until('and back', () => page.evaluate(() => document.fullscreenElement === null));
+
+  await page.getByRole('button', { name: 'Picture in picture' }).click();
+  await until('it has left the page', () => page.evaluate(() => document.pictureInPictureElement?.id === 'video'));
+  await decodesMore(page);
+  await page.getByRole('button', { name: 'Picture in picture' }).click();
+  await until('it is back', () => page.evaluate(() => document.pictureInPictureElement === null));
+
+  const place = () => page.evaluate(() => document.querySelector('.picture').style.transform);
+  const box = await page.locator('#stage').boundingBox();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  await page.mouse.dblclick(x, y);
+  assert.match(await place(), /scale\(2\.5\)/);
+  const before = await place();
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+  await page.mouse.move(x + 80, y + 40, { steps: 4 });
+  await page.mouse.up();
+  assert.notEqual(await place(), before);
+  await page.mouse.dblclick(x, y);
+  assert.equal(await place(), '');
+
+  await page.getByRole('button', { name: 'Figures' }).click();
+  const expected = {
+    Way: /^WebRTC$/, Resolution: /^\d+ × \d+$/, 'Frame rate': /^\d+ fps$/, Bitrate: /^[\d.]+ [kM]bit\/s$/, Loss: /^[\d.]+ %$/, 'Packets lost': /^\d+$/, 'Packets repaired': /^\d+$/,
+    Jitter: /^(< )?[\d.]+ ms$/, 'Round trip': /^(< )?[\d.]+ ms$/, 'Delay here': /^(< )?[\d.]+ ms$/, 'Frames decoded': /^[\d,]+$/, 'Frames dropped': /^\d+$/, Freezes: /^\d+$/,
+    Codec: /^H264 Constrained Baseline [\d.]+ \(42[0-9a-f]{4}\), opus$/, Decoder: /^(not told by this browser|\w+)$/, Path: /^(host|srflx|prflx) → host, UDP$/, SRTP: /^SRTP_AEAD_AES_128_GCM$/, DTLS: /^TLS_/,
+  };
+  await until('every figure has its value', async () => {
+    const rows = await page.locator('.figures > div').evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
+    assert.deepEqual(rows.map(([label]) => label), Object.keys(expected));
+    for (const [label, value] of rows) assert.match(value, expected[label], label);
+    return true;
+  });
+
+  await page.reload();
+  await inState(page, 'live');
+  assert.deepEqual([await video('volume'), await video('muted')], [0.4, true], 'the volume is remembered');
+  quiet(page);
+});
+
+scenario('a picture is enlarged by two fingers', async (world) => {
+  const { server, id } = await world.site();
+  const page = await world.page(await world.browser(), viewerUrl(server, id), { hasTouch: true, viewport: { width: 390, height: 844 } });
+  await inState(page, 'live');
+  const box = await page.locator('#stage').boundingBox();
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const session = await page.context().newCDPSession(page);
+  const touch = (type, gap) => session.send('Input.dispatchTouchEvent', { type, touchPoints: type === 'touchEnd' ? [] : [{ x: x - gap, y, id: 0 }, { x: x + gap, y, id: 1 }] });
+  await touch('touchStart', 30);
+  for (const gap of [45, 60, 75, 90]) await touch('touchMove', gap);
+  await touch('touchEnd');
+  await until('it is larger', () => page.evaluate(() => Number(/scale\(([\d.]+)\)/.exec(document.querySelector('.picture').style.transform)?.[1] ?? 1) > 1.5));
+  quiet(page);
+});
+
 scenario('two cameras in one page: one stops, the other plays on, leaving frees both', async (world) => {
   const { server, broker, id } = await world.site();
   const other = world.cameraId();
@@ -67,10 +140,10 @@ scenario('two cameras in one page: one stops, the other plays on, leaving frees 
   await until('nobody is counted', async () => (await server.get('/health')).body.total_viewers === 0);
 });
 
-scenario('the pages work behind a path prefix, and pass the token of their link on', async (world) => {
+scenario('the pages work by https behind a proxy with a path prefix, and pass the token of their link on', async (world) => {
   const { server, id } = await world.site();
-  const proxy = world.closing(await startProxy(server, '/cams/'));
-  const page = await world.page(await world.browser(), null);
+  const proxy = world.closing(await startProxy(server, '/cams/', world.certificates().server));
+  const page = await world.page(await world.browser(), null, { ignoreHTTPSErrors: true });
   const calls = [];
   page.on('request', (request) => calls.push(request));
   await page.goto(`${proxy.url}livestream/viewer?camera=${id}&token=secret-1`);
@@ -83,7 +156,7 @@ scenario('the pages work behind a path prefix, and pass the token of their link 
   await liveTiles(page, 1);
   await page.getByRole('link', { name: `Watch camera ${id}` }).click();
   await inState(page, 'live');
-  assert.equal(new URL(page.url()).pathname, '/cams/livestream/viewer');
+  assert.equal(page.url(), `${proxy.url}#/watch/${id}`);
   quiet(page);
   assert.deepEqual(proxy.seen.filter((path) => !path.startsWith('/cams/')), []);
   assert.deepEqual(calls.map((one) => one.url()).filter((url) => !url.startsWith(proxy.url)), []);
@@ -287,6 +360,12 @@ scenario('while the server is away, a page that is loaded again waits for it and
   const { broker, server } = await world.site();
   const page = await world.page(await world.browser(), `${server.dashboard}/`, { serviceWorkers: 'allow' });
   await page.evaluate(() => navigator.serviceWorker.ready);
+  const session = await page.context().newCDPSession(page);
+  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+  // The contexts of tests are private windows, from which nothing is installed.
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito'), []);
+  const { errors, data } = await session.send('Page.getAppManifest');
+  assert.deepEqual([errors, JSON.parse(data).name], [[], 'honeycast']);
   const [, port] = server.addresses.dashboard.split(':');
   await server.child.stop('SIGKILL');
   await page.reload();

@@ -70,7 +70,10 @@ scenario('Firefox: the dashboard is live, leads to the viewer and the page of a 
   await page.evaluate(() => { location.hash = '#/'; });
   await tilesAre(page, 'live', 2);
   await page.click(`.tile[data-camera="${id}"] .open`);
-  await until('the viewer page is there', () => page.url().includes('/livestream/viewer'));
+  await inState(page, 'live');
+  assert.equal((await server.get(`/viewers/${id}`)).body.count, 1, 'with the connection of the tile');
+  await page.click('#sound');
+  await until('a connection with sound has taken its place', () => page.evaluate(() => window.honeycast.stats.audioPacketsReceived > 0));
   await inState(page, 'live');
   assert.deepEqual(page.problems, []);
   await page.goto('about:blank');

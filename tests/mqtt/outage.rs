@@ -66,7 +66,7 @@ impl Egress for NoMedia {
     }
     fn remove_viewer(&self, _: ViewerId, _: CloseReason) {}
     fn tap(&self, _: StreamId) -> FrameTap {
-        FrameTap::of(Vec::new())
+        FrameTap::of(Vec::new()).0
     }
     fn viewer_stats(&self, _: ViewerId) -> Option<ViewerStats> {
         None

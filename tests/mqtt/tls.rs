@@ -131,6 +131,13 @@ async fn a_client_certificate_of_a_foreign_ca_is_refused_in_both_versions() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_of_x509_v1_is_the_brokers_to_judge() {
+    let certs = Certs::new(&["127.0.0.1"]);
+    let broker = Mosquitto::start(Options::mutual_tls(&certs));
+    assert_works(broker.port(), TlsSettings { client_cert: Some(certs.client_cert_v1()), ..tls(&certs) }).await;
+}
+
+#[tokio::test]
 async fn plain_and_tls_mixed_up_is_told() {
     let certs = Certs::new(&["127.0.0.1"]);
     let secure = Mosquitto::start(Options::mutual_tls(&certs));
@@ -139,8 +146,14 @@ async fn plain_and_tls_mixed_up_is_told() {
     assert!(reason.contains("may expect TLS"), "{reason}");
 
     let plain = Mosquitto::start(Options::plain());
-    let reason = refusal(plain.port(), tls(&certs)).await;
-    assert!(reason.contains("during the greeting") || reason.contains("plain MQTT"), "{reason}");
+    for anonymous in [false, true] {
+        let mut tls = tls(&certs);
+        if anonymous {
+            (tls.client_cert, tls.client_key) = (None, None);
+        }
+        let reason = refusal(plain.port(), tls).await;
+        assert!(reason.contains("speak TLS") || reason.contains("plain MQTT"), "{reason}");
+    }
 }
 
 #[test]

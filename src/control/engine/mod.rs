@@ -236,7 +236,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Request::RestartIce { viewer, remote_ufrag, reply } => {
                 drop(reply.send(self.egress.restart_ice(viewer, &remote_ufrag)));
             }
-            Request::Frames { camera, counts, reply } => drop(reply.send(self.open_frames(camera, counts))),
+            Request::Frames { camera, client, reply } => drop(reply.send(self.open_frames(camera, client))),
             Request::Keyframe { stream, reply } => {
                 self.ingest.request_keyframe(stream);
                 let _ = reply.send(());

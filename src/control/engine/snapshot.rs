@@ -74,7 +74,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 stream_id: viewer.stream,
                 created_at: viewer.created,
                 connected: viewer.connected,
-                stats: self.egress.viewer_stats(*id),
+                stats: self.viewer_stats(*id, viewer),
             })
             .collect();
         viewers.sort_by_key(|viewer| (viewer.created_at, viewer.viewer_id));

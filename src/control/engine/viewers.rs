@@ -1,5 +1,6 @@
 //! Viewers of the control task.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -7,10 +8,10 @@ use tokio::sync::oneshot;
 use super::{AddViewerResult, Done, Engine};
 use crate::base::{CameraId, StreamId, ViewerId};
 use crate::control::handle::{AddViewerError, NewViewer, Reply, Unavailable, ViewerHandle};
-use crate::control::live::LiveFrames;
+use crate::control::live::{LiveClient, LiveCounters, LiveFrames, Seat};
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Input, State};
-use crate::egress::{AddViewer, CloseReason, EgressEvent, ViewerAnswer, ViewerError};
+use crate::egress::{AddViewer, CloseReason, EgressEvent, ViewerAnswer, ViewerError, ViewerStats};
 use crate::media::Codec;
 
 /// An answer is a matter of milliseconds; this is for an egress that hangs.
@@ -26,6 +27,8 @@ pub(super) struct Viewer {
     pub(super) accepted: bool,
     pub(super) connected: bool,
     closed: Option<Reply<CloseReason>>,
+    /// Of one without WebRTC, which the egress knows nothing of.
+    live: Option<Arc<LiveCounters>>,
 }
 
 impl<I: Ingest, E: Egress> Engine<I, E> {
@@ -36,10 +39,9 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let viewer = ViewerId::random();
-        self.viewers.insert(
-            viewer,
-            Viewer { camera, stream, created: SystemTime::now(), accepted: false, connected: false, closed: None },
-        );
+        let created = SystemTime::now();
+        let (accepted, connected, closed, live) = (false, false, None, None);
+        self.viewers.insert(viewer, Viewer { camera, stream, created, accepted, connected, closed, live });
         self.count_viewers(stream);
         let (profile_level_id, audio) =
             self.ingest.stats(stream).map_or((None, None), |stats| (stats.profile_level_id, stats.audio.codec));
@@ -90,25 +92,36 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if self.viewers_of(stream) - freed < most { Ok(()) } else { Err(AddViewerError::TooMany(most)) }
     }
 
-    /// Lets somebody have the frames themselves, who counts as a viewer or only looks.
-    pub(super) fn open_frames(&mut self, camera: CameraId, counts: bool) -> Result<LiveFrames, AddViewerError> {
+    /// Lets somebody have the frames themselves, who counts as a viewer or, if there is no `client`, only looks.
+    pub(super) fn open_frames(
+        &mut self,
+        camera: CameraId,
+        client: Option<LiveClient>,
+    ) -> Result<LiveFrames, AddViewerError> {
         let stream = self.running_stream(camera)?;
-        let mut live = LiveFrames {
-            viewer_id: None,
-            stream_id: stream,
-            with_opus: self.ingest.stats(stream).is_some_and(|stats| stats.audio.codec == Some(Codec::Opus)),
-            frames: self.egress.tap(stream),
-            _guard: None,
-        };
-        if counts {
+        let with_opus = self.ingest.stats(stream).is_some_and(|stats| stats.audio.codec == Some(Codec::Opus));
+        let frames = self.egress.tap(stream);
+        let mut live = LiveFrames { viewer_id: None, stream_id: stream, with_opus, frames, seat: None };
+        if let Some(client) = client {
             self.has_room(stream, 0)?;
             let viewer = ViewerId::random();
-            let entry =
-                Viewer { camera, stream, created: SystemTime::now(), accepted: true, connected: true, closed: None };
+            let counters = Arc::new(LiveCounters::new(client, with_opus, self.tally.live_bytes()));
+            let (closed, closed_rx) = oneshot::channel();
+            let (created, closed) = (SystemTime::now(), Some(closed));
+            let entry = Viewer {
+                camera,
+                stream,
+                created,
+                accepted: true,
+                connected: true,
+                closed,
+                live: Some(counters.clone()),
+            };
             self.viewers.insert(viewer, entry);
             self.count_viewers(stream);
             tracing::info!(%camera, %stream, %viewer, "viewer without WebRTC accepted");
-            (live.viewer_id, live._guard) = (Some(viewer), Some(self.guard(viewer)));
+            live.viewer_id = Some(viewer);
+            live.seat = Some(Seat { counters, closed: closed_rx, ended: false, _guard: self.guard(viewer) });
             self.ingest.request_keyframe(stream);
         }
         Ok(live)
@@ -165,7 +178,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             candidates,
             closed: closed_rx,
             ended: None,
-            until: None,
+            access_ended: None,
             _guard: guard,
         };
         // If the caller has gone, the handle is dropped here and ends the viewer.
@@ -205,6 +218,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             self.viewers.iter().filter(|(_, viewer)| viewer.stream == stream).map(|(id, _)| *id).collect();
         for viewer in gone {
             self.forget_viewer(viewer, reason.clone());
+        }
+    }
+
+    /// The figures of a viewer; `None` before it is accepted.
+    pub(super) fn viewer_stats(&self, id: ViewerId, viewer: &Viewer) -> Option<ViewerStats> {
+        match &viewer.live {
+            Some(live) => Some(live.stats()),
+            None => self.egress.viewer_stats(id),
         }
     }
 

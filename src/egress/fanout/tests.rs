@@ -322,6 +322,51 @@ fn viewers_that_join_together_share_the_turns() {
 }
 
 #[test]
+fn a_group_is_no_burst_and_ends_at_the_live_edge_within_a_second() {
+    let (mut s, interval) = (Scene::new(), Duration::from_millis(40));
+    s.frame(MediaKind::Video, 30, true);
+    // Five seconds, 2 Mbit/s.
+    for _ in 0..124 {
+        s.frame(MediaKind::Video, 10, false);
+    }
+    s.joins(1, false);
+    let (joined, mut next_frame) = (s.now, s.now + interval);
+    let mut got: Vec<(Duration, RtpPacket)> = Vec::new();
+    let mut live = 0;
+    while s.fanout.next_replay().is_some() {
+        s.now += Duration::from_millis(1);
+        assert!(s.now < joined + Duration::from_secs(1), "{} packets in a second", got.len());
+        if s.now >= next_frame {
+            // Its time is where it belongs whenever it is made.
+            s.now -= interval;
+            s.frame(MediaKind::Video, 10, false);
+            (next_frame, live) = (next_frame + interval, live + 1);
+        }
+        s.fanout.replay(s.now, &mut s.network);
+        let at = s.now - joined;
+        got.extend(s.received(1).into_iter().map(|packet| (at, packet)));
+    }
+    assert_eq!(got.len(), 30 + 10 * (124 + live));
+    assert!(got[29].0 <= Duration::from_millis(6), "the first picture does not wait");
+    let most = (0..600).map(|ms| {
+        let window = Duration::from_millis(ms)..Duration::from_millis(ms + 50);
+        got.iter().filter(|(at, _)| window.contains(at)).count()
+    });
+    // Eight times the stream's 250 packets a second, and what may leave at once.
+    assert!(most.max().unwrap() <= 250 * 9 / 20 + 32 + 20, "a burst");
+    let behind = |packet: &RtpPacket, at: Duration| {
+        let since = packet.timestamp().wrapping_sub(got[0].1.timestamp());
+        at.as_millis() as i64 - i64::from(since) / 90
+    };
+    let ways: Vec<_> = got.iter().map(|(at, packet)| behind(packet, *at)).collect();
+    assert!(ways.iter().all(|way| (-130..=45).contains(way)), "times go with the clock: {ways:?}");
+    assert!(got.windows(2).all(|w| w[1].1.timestamp().wrapping_sub(w[0].1.timestamp()) < 1 << 31));
+    let last = got.last().unwrap().1.timestamp();
+    s.frame(MediaKind::Video, 1, false);
+    assert_eq!(s.received(1)[0].timestamp().wrapping_sub(last), 3_600, "without a step at the live edge");
+}
+
+#[test]
 fn what_a_full_socket_refuses_of_a_replay_is_sent_again_later() {
     let mut s = Scene::new();
     for frame in 0..4 {
@@ -485,12 +530,12 @@ fn a_tcp_viewer_that_takes_nothing_does_not_hold_up_the_replay_of_others_and_wai
     let remote = crate::webrtc::Remote { address, connection: Some(crate::webrtc::ConnectionId(1)) };
     s.fanout.set_path(stuck, Path { remote, local: None });
     s.joins(2, false);
-    let mut turns = 0;
+    // Filmed in 800 ms, replayed in 100.
+    let by = s.now + Duration::from_millis(100);
     while s.network.delivered.get(&2).map_or(0, Vec::len) < 21 * 30 {
-        s.now += REPLAY_TURN;
+        s.now += REPLAY_LOOK;
         s.fanout.replay(s.now, &mut Stuck(&mut s.network));
-        turns += 1;
-        assert!(turns <= 21 * 30 / (REPLAY_PACKETS / 2), "no turn is lost to the one that is stuck");
+        assert!(s.now <= by, "nothing is lost to the one that is stuck");
     }
     // What waits for it has an end, and then it begins anew.
     for _ in 0..200 {

@@ -8,13 +8,12 @@ use std::time::Instant;
 use super::weak::PROBE_TURN;
 use crate::media::Frame;
 
-/// Of what the path was seen to carry.
-const SHARE: f64 = 0.85;
 /// A path of which nothing is known is believed to carry this share of the stream.
 const UNKNOWN_SHARE: f64 = 0.4;
-/// A queue behind a keyframe from which on the next one is slower, and up to which it is faster, in microseconds.
-const QUEUE_LONG: i64 = 120_000;
-const QUEUE_SHORT: i64 = 40_000;
+/// A queue behind a keyframe from which on the next one is slower, and up to which it is faster, in microseconds. With
+/// one in between, the keyframe is there as soon as the path can carry it, and sound is not much later.
+const QUEUE_LONG: i64 = 200_000;
+const QUEUE_SHORT: i64 = 100_000;
 const SLOWER: f64 = 0.8;
 const FASTER: f64 = 1.05;
 /// Bytes a second that any path carries.
@@ -37,7 +36,7 @@ pub(super) struct Paced {
 impl Paced {
     /// The path carries so much, in bit/s, if that was seen.
     pub(super) fn begin(&mut self, carries: Option<u64>, stream_rate: u64) {
-        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64 * SHARE);
+        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64);
         (self.rate, self.finished) = ((rate / 8.0).max(LEAST_RATE), None);
     }
 
@@ -96,5 +95,64 @@ impl Paced {
         }
         .clamp(LEAST_RATE, most);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::{ClockPoint, Codec, ExtSeq, FramePacket, RtpTime};
+
+    const PACKETS: u64 = 29;
+
+    fn keyframe(now: Instant) -> Arc<Frame> {
+        let packet = |n| FramePacket { seq: ExtSeq(n), marker: n + 1 == PACKETS, payload: Bytes::from(vec![0; 1_000]) };
+        let time = RtpTime(0);
+        let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
+        let packets = (0..PACKETS).map(packet).collect();
+        Arc::new(Frame { codec: Codec::H264, time, starts_keyframe: true, packets, arrived: now, clock })
+    }
+
+    /// Keyframes of 29 kB every 4 s on a path of 340 kbit/s: from the camera to the viewer, and the queue behind each.
+    fn keyframes(believed: Option<u64>) -> Vec<(Duration, Duration)> {
+        const BYTES_PER_SECOND: f64 = 42_500.0;
+        const STREAM: u64 = 680_000;
+        let (mut paced, begun) = (Paced::default(), Instant::now());
+        paced.begin(believed, STREAM);
+        let (mut path_free, mut out) = (begun, Vec::new());
+        for number in 0..8 {
+            let from = begun + Duration::from_secs(4) * number;
+            let mut now = from;
+            paced.push(keyframe(now));
+            while let Some((_, packets)) = paced.next(now) {
+                for _ in packets {
+                    path_free = path_free.max(now) + Duration::from_secs_f64(1_000.0 / BYTES_PER_SECOND);
+                }
+                if !paced.is_empty() {
+                    now += PROBE_TURN;
+                }
+            }
+            let queue = path_free - now;
+            assert!(paced.on_arrival(now, queue.as_micros() as i64, STREAM), "it is the last packet's");
+            out.push((path_free - from, queue));
+        }
+        out
+    }
+
+    #[test]
+    fn a_keyframe_is_there_as_soon_as_the_path_can_carry_it_and_leaves_a_short_queue() {
+        let least = Duration::from_secs_f64(29.0 / 42.5);
+        for believed in [None, Some(250_000), Some(340_000), Some(450_000)] {
+            let all = keyframes(believed);
+            for (took, queue) in &all[1..] {
+                assert!(*queue <= Duration::from_millis(250), "{believed:?}: {all:?}");
+                assert!(*took <= least * 3 / 2, "{believed:?}: {all:?}");
+            }
+            assert!(all[7].0 <= least * 21 / 20, "{believed:?}: {all:?}");
+        }
     }
 }

@@ -103,7 +103,6 @@ impl ViewerOut {
             Some(Step::Thin(reason, carries)) => {
                 // What waits would only make the queue longer.
                 self.backlog.clear();
-                self.backlog_packets = 0;
                 self.passing = self.last_video;
                 self.paced.begin(carries, stream_rate);
                 self.counters.thinned.store(true, Ordering::Relaxed);

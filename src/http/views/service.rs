@@ -57,6 +57,8 @@ pub(in crate::http) struct CameraStoreView {
 struct CertificateView {
     /// When the one that is served was read.
     loaded_at: Time,
+    /// When the one that is served expires.
+    not_after: Time,
     /// Replaced so often.
     reloads: u64,
     /// Why the files, as they are now, are not served; the earlier certificate is.
@@ -92,6 +94,7 @@ impl HealthView {
             camera_store: health.camera_store.as_ref().map(store),
             certificate: certificate.map(|state| CertificateView {
                 loaded_at: state.loaded_at.into(),
+                not_after: state.not_after.into(),
                 reloads: state.reloads,
                 failure: state.failure,
             }),

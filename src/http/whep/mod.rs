@@ -8,6 +8,8 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
+use std::time::SystemTime;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -105,7 +107,10 @@ async fn create(
     let ufrags = sdpfrag::ufrags(&offer);
     let viewer = match whep.control.add_viewer(camera, NewViewer { stream_id: None, offer, replaces: None }).await {
         Ok(mut viewer) => {
-            viewer.expire_at(grant.until());
+            let ended = grant.ended(SystemTime::now());
+            viewer.ends_with(async move {
+                ended.await;
+            });
             viewer
         }
         Err(error) => return Err(whep.refused(camera, error).await),

@@ -43,6 +43,9 @@ families! {
     VIEWERS: Gauge "viewers" ["connected"] "Accepted viewers; connected: media can flow to them";
     CAMERAS_KNOWN: Gauge "cameras_known" [] "Cameras that are remembered";
     CAMERAS_ONLINE: Gauge "cameras_online" [] "Cameras that said last that they are connected";
+    CERTIFICATE_EXPIRY: Gauge "certificate_expiry_time_seconds" [] "When the listeners' certificate expires, in seconds since 1970";
+    CERTIFICATE_FAILURE: Gauge "certificate_reload_failed" [] "Whether the certificate's files, as they are now, cannot be used, so that the earlier one serves";
+    ACCESS_RELOAD_FAILED: Gauge "access_reload_failed" [] "Whether the files with keys, as they are now, cannot be used, so that the earlier keys hold";
     STORE_UNSAVED: Gauge "camera_store_unsaved" [] "Whether something about cameras is not in the store yet";
     STORE_FAILURES: Counter "camera_store_failed_writes_total" [] "Writes to the camera store that failed";
 
@@ -84,17 +87,19 @@ families! {
     VIEWERS_REFUSED: Counter "viewers_refused_total" ["reason"] "Viewers that were not accepted, by reason";
     VIEWERS_THINNED: Gauge "viewers_thinned" [] "Viewers that get keyframes only, because their path does not carry more";
     VIEWERS_BY_PROFILE: Gauge "viewers_by_srtp_profile" ["profile"] "Connected viewers by SRTP profile";
-    VIEWERS_BY_PROTOCOL: Gauge "viewers_by_protocol" ["protocol"] "Connected viewers by transport protocol";
+    VIEWERS_BY_PROTOCOL: Gauge "viewers_by_protocol" ["protocol"] "Connected viewers by transport: udp and tcp of WebRTC, http and websocket of live.mp4";
     VIEWER_WORST_LOSS: Gauge "stream_viewer_loss_max_ratio" ["camera"] "Highest fraction of packets lost that a viewer of the stream reports, 0 to 1";
     VIEWER_WORST_RTT: Gauge "stream_viewer_rtt_max_seconds" ["camera"] "Longest round trip of a viewer of the stream";
 
     EGRESS_PACKETS: Counter "egress_packets_total" [] "RTP packets sent to viewers, retransmissions included";
-    EGRESS_BYTES: Counter "egress_bytes_total" [] "Bytes sent to viewers, SRTP included";
+    EGRESS_BYTES: Counter "egress_bytes_total" [] "Bytes sent to WebRTC viewers, SRTP included";
+    LIVE_BYTES: Counter "egress_mp4_bytes_total" [] "Bytes of MP4 sent to viewers without WebRTC";
     EGRESS_RUNS: Counter "egress_runs_total" [] "Runs of packets handed to the kernel; packets divided by runs is the run length";
     EGRESS_REFUSED_RUNS: Counter "egress_refused_runs_total" [] "Runs that the socket refused";
     EGRESS_RETRANSMISSIONS: Counter "egress_retransmissions_total" [] "Packets sent again";
     EGRESS_NACKED: Counter "egress_nacked_packets_total" [] "Packets that viewers asked for again";
     EGRESS_KEYFRAME_REQUESTS: Counter "egress_keyframe_requests_total" [] "PLIs and FIRs of viewers";
+    EGRESS_UNPLAYABLE: Counter "egress_unplayable_audio_packets_total" [] "Sound packets that viewers did not get, because their offers lack the codec";
     EGRESS_DROPPED_FRAMES: Counter "egress_dropped_frames_total" [] "Frames that a sending thread was too slow for";
     EGRESS_UNKNOWN: Counter "egress_unknown_datagrams_total" [] "Datagrams on the viewer port that belong to no viewer";
 
@@ -108,6 +113,7 @@ families! {
     CONNECTIONS: Gauge "http_connections" [] "Open TCP connections of the API, signaling and dashboard ports";
     CONNECTIONS_REFUSED: Counter "http_connections_refused_total" [] "TCP connections refused because there were too many";
     HTTP_REQUESTS: Counter "http_requests_total" ["route", "method", "status"] "Requests answered";
+    HTTP_UNREADABLE: Counter "http_unreadable_requests_total" [] "Requests refused before any route, because their header is too large or is no HTTP";
     HTTP_DURATION: Histogram "http_request_seconds" [] "From a request to the begin of its answer";
 
     EVENTS: Counter "events_total" ["via", "outcome"] "Changes told to others, over MQTT and by webhook";

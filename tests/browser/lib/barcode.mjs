@@ -50,36 +50,74 @@ export function steps(numbers) {
 }
 
 /**
- * Notes the frame number and the time of every presented frame from now on; `take(page)` gives `{number, at}` of those
- * since the last time, `at` in milliseconds of the machine's clock, so that pages can be compared. Unreadable ones
- * are left out.
+ * Notes every frame that is presented from now on; `take(page)` gives those since the last time: `{number, at, received}`,
+ * `at` when it was presented and `received` when its last packet came, in milliseconds of the machine's clock, so that
+ * pages and processes can be compared. Unreadable ones are left out.
  */
-export function recordFrames(page) {
-  return page.evaluate(({ geometry }) => {
-    const video = document.getElementById('video');
-    const cells = geometry.lead.length + geometry.bits + geometry.tail.length;
-    const canvas = new OffscreenCanvas(cells, 1);
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    window.shownFrames = [];
-    const onFrame = (now) => {
+export const recordFrames = (page) => page.evaluate(record, GEOMETRY);
+
+/** The same from the first frame on, in every document that the page loads after this. */
+export const recordAllFrames = (page) => page.addInitScript(record, GEOMETRY);
+
+// In the page. Waits for the video if it is not there yet.
+function record(geometry) {
+  const cells = geometry.lead.length + geometry.bits + geometry.tail.length;
+  const canvas = new OffscreenCanvas(cells, 1);
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  window.shownFrames = [];
+  // The page's own idea of when it began may be some milliseconds off. Date.now() is rounded down, and the page may
+  // be interrupted before the other clock is read: never too late.
+  window.pageOrigin = -Infinity;
+
+  const watch = (video) => {
+    const onFrame = (_, { presentationTime, receiveTime }) => {
       video.requestVideoFrameCallback(onFrame);
+      window.pageOrigin = Math.max(window.pageOrigin, Date.now() - performance.now());
       const scale = video.videoWidth / geometry.width;
       // The middle of the cells, without their edges above and below.
       context.drawImage(video, geometry.x * scale, (geometry.y + geometry.cell / 4) * scale,
         cells * geometry.cell * scale, (geometry.cell / 2) * scale, 0, 0, cells, 1);
       const { data } = context.getImageData(0, 0, cells, 1);
-      const bits = Array.from({ length: cells }, (_, index) => (data[index * 4 + 1] > 128 ? 1 : 0));
+      const bits = Array.from({ length: cells }, (__, index) => (data[index * 4 + 1] > 128 ? 1 : 0));
       const end = geometry.lead.length + geometry.bits;
       const frame = [...bits.slice(0, geometry.lead.length), ...bits.slice(end)].join();
       if (frame !== [...geometry.lead, ...geometry.tail].join()) return;
       const number = bits.slice(geometry.lead.length, end).reduce((sum, bit) => sum * 2 + bit, 0);
-      window.shownFrames.push({ number, at: performance.timeOrigin + now });
+      window.shownFrames.push({ number, presentationTime, receiveTime });
     };
     video.requestVideoFrameCallback(onFrame);
-  }, { geometry: GEOMETRY });
+  };
+  const look = () => {
+    const video = document.getElementById('video');
+    if (video) watch(video);
+    return video !== null;
+  };
+  if (look()) return;
+  const observer = new MutationObserver(() => { if (look()) observer.disconnect(); });
+  observer.observe(document, { childList: true, subtree: true });
 }
 
-export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0));
+/** Runs in a page before its scripts, for [`countFrames`]. */
+export function keepPeers() {
+  window.peers = [];
+  const Peer = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Peer {
+    constructor(configuration) {
+      super(configuration);
+      window.peers.push(this);
+    }
+  };
+}
+
+/** Frames that a page of [`keepPeers`] has received whole and decoded so far, packets lost on the way, and the time in milliseconds. */
+export const countFrames = (page) => page.evaluate(async () => {
+  const reports = [...(await window.peers.at(-1).getStats()).values()];
+  const video = reports.find((report) => report.type === 'inbound-rtp' && report.kind === 'video');
+  return { at: video.timestamp, received: video.framesReceived, decoded: video.framesDecoded, lost: video.packetsLost };
+});
+
+export const takeFrames = (page) => page.evaluate(() => window.shownFrames.splice(0).map(({ number, presentationTime, receiveTime }) => (
+  { number, at: window.pageOrigin + presentationTime, received: window.pageOrigin + receiveTime })));
 
 /** By how many milliseconds each of `frames` was shown later than the same one of `others`; not for those only here. */
 export function delays(frames, others) {

@@ -1,10 +1,11 @@
 // Headless Chromium that can play H.264 over WebRTC, and pages that record what went wrong on them.
 
 import { chromium } from 'playwright-core';
+import { watchOver } from './honest.mjs';
 import { until } from './until.mjs';
 
-const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const FLAGS = [
+export const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -18,9 +19,13 @@ const FLAGS = [
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
 ];
 
-/** A browser whose processes can be frozen or killed as a whole. */
-export async function launch() {
-  const server = await chromium.launchServer({ executablePath: EXECUTABLE, args: FLAGS });
+/**
+ * A browser whose processes can be frozen or killed as a whole. `executable` starts it elsewhere, and `host` is an address
+ * that it may reach then.
+ */
+export async function launch({ executable = EXECUTABLE, host } = {}) {
+  const args = host ? FLAGS.map((flag) => (flag.startsWith('--host-resolver-rules') ? `${flag}, EXCLUDE ${host}` : flag)) : FLAGS;
+  const server = await chromium.launchServer({ executablePath: executable, args });
   const client = await chromium.connect(server.wsEndpoint());
   return {
     client,
@@ -37,10 +42,12 @@ export async function launch() {
  * A page in a context of its own; `page.problems` lists script errors and refusals by its policy, `page.errors`
  * whatever the console calls an error, which also a server that is away brings about. `options` are playwright's; a
  * service worker would take requests out of a test's hands, so there is none unless it is asked for. The functions
- * `before` run in the page before its own scripts; `prepare(page)` comes before it loads.
+ * `before` run in the page before its own scripts; `prepare(page)` comes before it loads. A stale picture that is called
+ * live is a script error, unless `honest` is false (where the page is measured, and nothing else may run).
  */
-export async function newPage(browser, url, { before = [], prepare, ...options } = {}) {
+export async function newPage(browser, url, { before = [], honest = true, prepare, ...options } = {}) {
   const page = await browser.client.newPage({ viewport: { width: 1200, height: 900 }, serviceWorkers: 'block', ...options });
+  if (honest) await page.addInitScript(watchOver);
   for (const script of before) await page.addInitScript(script);
   page.problems = [];
   page.errors = [];

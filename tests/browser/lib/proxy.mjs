@@ -1,20 +1,23 @@
 // A reverse proxy as sites have them: everything under one path prefix of one address.
 
+import { readFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { connect } from 'node:net';
 
 /**
- * Pages are below `prefix`, the API below `prefix + api/`, signaling below `prefix + signaling/`. Gives
- * `{url, seen, close}`.
+ * Pages are below `prefix`, the API below `prefix + api/`, signaling below `prefix + signaling/`; by TLS with a `certificate`
+ * (`{key, cert}`). Gives `{url, seen, close}`.
  */
-export async function startProxy(server, prefix) {
+export async function startProxy(server, prefix, certificate = null) {
   const targets = [[`${prefix}api/`, server.addresses.api], [`${prefix}signaling/`, server.addresses.signaling], [prefix, server.addresses.dashboard]];
   const seen = [];
   const find = (url) => {
     const [from, to] = targets.find(([start]) => url.startsWith(start)) ?? [];
     return to && { host: to, path: `/${url.slice(from.length)}` };
   };
-  const http = createServer((incoming, outgoing) => {
+  const http = certificate ? createSecureServer({ key: readFileSync(certificate.key), cert: readFileSync(certificate.cert) }) : createServer();
+  http.on('request', (incoming, outgoing) => {
     seen.push(incoming.url);
     const target = find(incoming.url);
     if (!target) return outgoing.writeHead(404).end();
@@ -49,7 +52,7 @@ export async function startProxy(server, prefix) {
   });
   await new Promise((resolve) => { http.listen(0, '127.0.0.1', resolve); });
   return {
-    url: `http://127.0.0.1:${http.address().port}${prefix}`,
+    url: `${certificate ? 'https' : 'http'}://127.0.0.1:${http.address().port}${prefix}`,
     seen,
     close: () => {
       http.close();

@@ -14,8 +14,8 @@ import { startServer } from './server.mjs';
 export const ARTIFACTS = resolve(import.meta.dirname, '..', 'artifacts');
 
 /** Declares a test with a world of its own. */
-export function scenario(name, body, { timeout = 120_000 } = {}) {
-  test(name, { timeout }, async () => {
+export function scenario(name, body, { timeout = 120_000, skip = false } = {}) {
+  test(name, { timeout, skip }, async () => {
     const world = new World(name);
     try {
       await body(world);
@@ -86,8 +86,8 @@ class World {
     return one;
   }
 
-  async browser() {
-    const browser = await launch();
+  async browser(options) {
+    const browser = await launch(options);
     this.#browsers.push(browser);
     return browser;
   }
