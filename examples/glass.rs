@@ -188,7 +188,7 @@ fn codec(kind: RtpCodecKind) -> (RtpCodecKind, RTCRtpCodecParameters) {
         sdp_fmtp_line: sdp_fmtp_line.to_owned(),
         ..Default::default()
     };
-    (kind, RTCRtpCodecParameters { rtp_codec, payload_type, ..Default::default() })
+    (kind, RTCRtpCodecParameters { rtp_codec, payload_type })
 }
 
 fn track(kind: RtpCodecKind, codec: RTCRtpCodec) -> Arc<TrackLocalStaticRTP> {

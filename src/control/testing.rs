@@ -55,6 +55,9 @@ pub(crate) enum Mood {
     Hangs,
 }
 
+/// Taps that nobody reads, so that they stay open.
+type OpenTaps = Vec<Box<dyn std::any::Any + Send>>;
+
 #[derive(Clone)]
 pub(crate) struct World {
     calls: Arc<Mutex<Vec<Call>>>,
@@ -66,7 +69,7 @@ pub(crate) struct World {
     /// What a tap gives before it ends.
     pub(crate) frames: Arc<Mutex<Vec<Arc<Frame>>>>,
     /// Where there are some, taps do not end: as those of a camera that has gone silent.
-    pub(crate) open_taps: Arc<Mutex<Option<Vec<Box<dyn std::any::Any + Send>>>>>,
+    pub(crate) open_taps: Arc<Mutex<Option<OpenTaps>>>,
 }
 
 impl World {
