@@ -1,7 +1,7 @@
 use super::super::path_tests::{Outcome, Receiver, SCENE, Scene, play};
 use super::*;
 
-/// The estimate alone, sent every 0.9 s and at once when it falls.
+/// The estimate alone, sent every 0.8 s and at once when it falls.
 struct Bare {
     bandwidth: Bandwidth,
     highest: Option<u16>,
@@ -30,7 +30,7 @@ impl Receiver for Bare {
     fn remb(&mut self, now: Instant) -> Option<u64> {
         self.bandwidth.advance(now);
         let value = self.bandwidth.estimate();
-        let due = self.sent.is_none_or(|(at, last)| now >= at + Duration::from_millis(900) || value < last * 97 / 100);
+        let due = self.sent.is_none_or(|(at, last)| now >= at + Duration::from_millis(800) || value < last * 97 / 100);
         due.then(|| {
             self.sent = Some((now, value));
             value

@@ -38,7 +38,7 @@ pub use self::health::{FeedbackHealth, FeedbackWarning};
 /// First report after the first RTP packet: enough packets to report on, well within the 200 ms of contract §4.
 const FIRST_REPORT: Duration = Duration::from_millis(100);
 /// Between reports: "at least every second" with room for timer slack.
-const REPORT_INTERVAL: Duration = Duration::from_millis(900);
+const REPORT_INTERVAL: Duration = Duration::from_millis(800);
 
 /// What the feedback of one camera needs to know.
 #[derive(Debug, Clone)]
