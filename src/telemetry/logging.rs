@@ -12,9 +12,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload};
 
 /// Appended unless the filter names the target itself: rtc_dtls warns about every ClientHello extension
-/// that it does not know, several lines per viewer; the MQTT crates log what our own link logs once.
-const QUIET: [(&str, &str); 3] =
-    [("rtc_dtls", "rtc_dtls=error"), ("rumqttc", "rumqttc=error"), ("mqtt5", "mqtt5=warn")];
+/// that it does not know, several lines per viewer; the MQTT crates log what our own link logs once; the WebSocket
+/// crate traces whole messages, with the ICE passwords in them.
+const QUIET: [(&str, &str); 4] = [
+    ("rtc_dtls", "rtc_dtls=error"),
+    ("rumqttc", "rumqttc=error"),
+    ("mqtt5", "mqtt5=warn"),
+    ("tungstenite", "tungstenite=warn"),
+];
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
