@@ -66,10 +66,12 @@ impl Rewrite {
         let Some(segment) = self.segments.back_mut() else { return };
         let last = segment.replayed.last();
         // Known already: more of the same picture, or the same again for a socket that refused it.
-        if time >= live || last.is_some_and(|(known, _)| *known >= time) {
+        if last.is_some_and(|(known, _)| *known >= time) {
             return;
         }
-        let sent = segment.shifted(live).saturating_sub(behind as u64 * REPLAY_STEP);
+        // At the edge it is noted as well: the rest of the picture may leave after newer ones have come.
+        let behind = if time < live { behind } else { 0 };
+        let sent = segment.shifted(live.max(time)).saturating_sub(behind as u64 * REPLAY_STEP);
         let sent = last.map_or(sent, |(_, before)| sent.max(before.0 + 1));
         segment.replayed.push((time, RtpTime(sent)));
     }
@@ -233,6 +235,26 @@ mod tests {
         assert!(sent.is_sorted_by(|a, b| a < b), "{sent:?}");
         assert_eq!(*sent.last().unwrap(), 5_000 + 900 + (live - 10) * 3_600, "at the live edge it is the time of now");
         assert_eq!(r.time_of(ExtSeq(102), time(2)).unwrap().0, sent[2], "as a retransmission");
+    }
+
+    #[test]
+    fn a_picture_keeps_its_time_though_newer_ones_come_while_it_is_sent() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        let time = |n: u64| RtpTime(n * 3_600);
+        r.start(ExtSeq(0), 2, time(1));
+        let mut send = |seq, n, behind, live| {
+            r.replay(time(n), behind, time(live));
+            wire(r.map(ExtSeq(seq), time(n))).1
+        };
+        let first = send(0, 0, 2, 1);
+        // The newest one, in three parts. Another one comes after the first part, and a packet is late.
+        let begun = send(1, 1, 1, 1);
+        assert!(begun > first);
+        assert_eq!(send(3, 1, 1, 2), begun);
+        let next = send(4, 2, 0, 2);
+        assert_eq!(next, 5_000 + 180 + 3_600);
+        assert_eq!(send(2, 1, 0, 2), begun);
+        assert_eq!(wire(r.map(ExtSeq(5), time(3))).1, next + 3_600);
     }
 
     #[test]
