@@ -59,8 +59,7 @@ scenario('the network of a viewer is cut for ten seconds: said, and live again b
   const [viewer, dashboard] = await Promise.all([`/livestream/viewer?camera=${id}`, '/'].map((path) => world.page(browser, server.dashboard + path)));
   await inState(viewer, 'live');
   await liveTiles(dashboard, 1);
-  const frames = (await snapshot(viewer)).stats.framesDecoded;
-  assert.ok(frames > 0);
+  await decodesMore(viewer);
 
   network.cut();
   const since = performance.now();
