@@ -145,7 +145,7 @@ pub fn why_no_stream(online: Option<bool>, broker_down: Option<&str>) -> Picture
             let text = "no stream runs, and the camera is not connected to the MQTT broker";
             PictureStatus::new(PictureCode::CameraOffline, text)
         }
-        (None, _) => PictureStatus::new(PictureCode::NoStream, "no stream runs: nobody has started one"),
+        (None, _) => PictureStatus::new(PictureCode::NoStream, "no stream runs: stopped, or not started yet"),
     }
 }
 
@@ -162,8 +162,11 @@ fn running(evidence: &Evidence<'_>) -> PictureStatus {
                 let text = format!("play was sent {seconds} s ago; the camera has not sent a packet yet");
                 return PictureStatus::new(Code::WaitingForCamera, text);
             }
-            let plays = evidence.plays;
-            let text = format!("no packet from the camera {seconds} s after play, which was sent {plays} times");
+            let times = match evidence.plays {
+                1 => "once".to_owned(),
+                plays => format!("{plays} times"),
+            };
+            let text = format!("no packet from the camera {seconds} s after play, which was sent {times}");
             PictureStatus::new(Code::NeverAnswered, text)
         }),
         Media::Stalled(_) => silent(evidence).unwrap_or_else(|| {
@@ -257,7 +260,9 @@ fn flowing(stats: Option<&IngestStats>) -> PictureStatus {
         }
         _ => {
             let (packets, asked) = (stats.video.packets, stats.plis_sent);
-            let text = format!("{packets} video packets have arrived, but no keyframe yet; {asked} were asked for");
+            let arrived = if packets == 1 { "packet has" } else { "packets have" };
+            let were = if asked == 1 { "was" } else { "were" };
+            let text = format!("{packets} video {arrived} arrived, but no keyframe yet; {asked} {were} asked for");
             PictureStatus::new(Code::NoKeyframe, text)
         }
     }

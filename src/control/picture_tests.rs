@@ -64,6 +64,8 @@ fn a_camera_has_ten_seconds_to_answer_and_then_has_never_answered() {
     assert_eq!(code(waiting(10)), PictureCode::NeverAnswered);
     let text = text(Evidence { plays: 2, ..waiting(12) });
     assert_eq!(text, "no packet from the camera 12 s after play, which was sent 2 times");
+    let once = why_no_picture(&Evidence { plays: 1, ..waiting(12) }).text;
+    assert!(once.ends_with("which was sent once"), "{once}");
 }
 
 #[test]
@@ -108,6 +110,10 @@ fn packets_without_video_keyframe_or_parameters_are_no_picture() {
     assert_eq!(flowing(&IngestStats { video: TrackStats::default(), ..good() }), PictureCode::NoVideo);
     let blind = IngestStats { last_keyframe: None, ..good() };
     assert_eq!(flowing(&blind), PictureCode::NoKeyframe);
+    let first =
+        IngestStats { video: TrackStats { packets: 1, ..TrackStats::default() }, plis_sent: 1, ..blind.clone() };
+    let told = text(Evidence { stats: Some(&first), ..running(Media::Flowing, 0) });
+    assert_eq!(told, "1 video packet has arrived, but no keyframe yet; 1 was asked for");
     let report = CodecReport { undecodable_keyframes: 1, ..CodecReport::default() };
     assert_eq!(flowing(&IngestStats { codec: Some(Box::new(report)), ..blind }), PictureCode::NoSps);
     assert_eq!(flowing(&good()), PictureCode::Ok);
