@@ -11,8 +11,8 @@ use crate::config::{Config, Origin, STATE_DIRECTORY, Sources};
 use crate::control::{Control, LabelChange, StartOptions};
 use crate::sim::{Sim, SimSettings};
 
-/// The camera's id.
-const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
+/// The camera's id: not the one that `simulate-camera` takes, so that one more camera is another.
+const CAMERA: &str = "D3300000000000000000000000000001";
 /// What it is called where nobody has named it.
 const NAME: &str = "Demo camera";
 /// The broker is reached within this time, or the demo makes no sense.
@@ -68,7 +68,7 @@ impl DemoCamera {
         // connected, as after a reboot.
         let options = StartOptions { client_ip: Some(config.network.local_ip()), ..StartOptions::default() };
         service.control().start_stream(camera, options).await.map_err(|error| failed(error.to_string()))?;
-        invite(service);
+        invite(config, service);
         Ok(Self { stage, _sim: sim })
     }
 
@@ -89,10 +89,7 @@ async fn name(control: &Control, camera: CameraId) {
 
 fn camera_settings(config: &Config, service: &Service, camera: CameraId) -> SimSettings {
     let mqtt = &config.mqtt;
-    let (host, port) = match service.addresses().mqtt {
-        Some(address) => (super::broker::reachable(address.ip()).to_string(), address.port()),
-        None => (mqtt.host.clone(), mqtt.port),
-    };
+    let (host, port) = broker(config, service);
     let mut settings = SimSettings::new(camera, host, port);
     settings.link.tls = super::broker::link_tls(mqtt).filter(|_| service.addresses().mqtt.is_none());
     settings.link.credentials = super::broker::credentials(mqtt);
@@ -102,6 +99,14 @@ fn camera_settings(config: &Config, service: &Service, camera: CameraId) -> SimS
     settings
 }
 
+/// Where cameras reach the broker.
+fn broker(config: &Config, service: &Service) -> (String, u16) {
+    match service.addresses().mqtt {
+        Some(address) => (super::broker::reachable(address.ip()).to_string(), address.port()),
+        None => (config.mqtt.host.clone(), config.mqtt.port),
+    }
+}
+
 /// `ip` where it is an address of this machine, else any.
 fn own_address(ip: IpAddr) -> IpAddr {
     let own = std::net::UdpSocket::bind((ip, 0)).is_ok();
@@ -109,15 +114,18 @@ fn own_address(ip: IpAddr) -> IpAddr {
 }
 
 #[expect(clippy::print_stdout, reason = "for whoever tries the demo")]
-fn invite(service: &Service) {
+fn invite(config: &Config, service: &Service) {
     let addresses = service.addresses();
     let scheme = if addresses.tls { "https" } else { "http" };
     let host = match addresses.dashboard.ip() {
         ip if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
         _ => addresses.dashboard.ip().to_string(),
     };
+    let (broker, broker_port) = broker(config, service);
+    let broker = if broker.contains(':') { format!("[{broker}]") } else { broker };
     println!(
-        "\n  Open {scheme}://{host}:{}/ to see the camera; click its picture to watch it. Ctrl-C ends the demo.\n",
+        "\n  Open {scheme}://{host}:{}/ to see the camera; click its picture to watch it. Ctrl-C ends the demo.\n  \
+         One more camera, in another terminal: honeycast simulate-camera --broker {broker}:{broker_port}\n",
         addresses.dashboard.port()
     );
 }
