@@ -16,12 +16,15 @@ export class StatsReader {
   #last = null;
   // Lost and expected packets of the last reads: one bad second should be seen for longer than a second.
   #recent = [];
+  // Frames dropped of the group of pictures that a viewer is given at once to begin with: it is decoded, not shown.
+  #first = 0;
 
   async read(peer) {
     if (peer !== this.#peer) {
       this.#peer = peer;
       this.#last = null;
       this.#recent = [];
+      this.#first = 0;
     }
     const report = await peer.getStats();
     const all = [...report.values()];
@@ -46,7 +49,9 @@ export class StatsReader {
     const seconds = (now.at - last.at) / 1000;
     this.#last = now;
     // In the interval of the first frame a whole group of pictures comes at once: that is no frame rate.
-    const steady = seconds > 0 && last.frames > 0 && this.#recent.length > 1;
+    const begun = last.frames > 0 && this.#recent.length > 1;
+    const steady = seconds > 0 && begun;
+    if (!begun) this.#first = video.framesDropped ?? 0;
     if (seconds > 0) this.#recent.push([now.lost - last.lost, now.received - last.received]);
     if (this.#recent.length > 5) this.#recent.shift();
     const lost = Math.max(0, this.#recent.reduce((sum, [count]) => sum + count, 0));
@@ -61,7 +66,7 @@ export class StatsReader {
       fps: steady ? Math.round((now.frames - last.frames) / seconds) : null,
       bitrateKbps: seconds > 0 ? Math.round(((now.bytes - last.bytes) * 8) / seconds / 1000) : 0,
       framesDecoded: now.frames,
-      framesDropped: video.framesDropped ?? 0,
+      framesDropped: (video.framesDropped ?? 0) - this.#first,
       packetsReceived: video.packetsReceived ?? 0,
       packetsLost: now.lost,
       loss: expected > 0 ? lost / expected : null,
