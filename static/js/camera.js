@@ -9,6 +9,8 @@ import { text } from './text.js';
 const words = text.camera;
 const REFRESH_MS = 5_000;
 const GATHER_MS = 150;
+// What a camera said of the time since its start was true then.
+const REPORT_FRESH_MS = 120_000;
 
 export class CameraPage {
   node;
@@ -65,7 +67,7 @@ export class CameraPage {
 
   #build() {
     const parts = this.#parts;
-    parts.title = h('h1', { tabindex: '-1' }, this.#id);
+    parts.title = h('h1', { tabindex: '-1', class: 'id' }, this.#id);
     parts.notice = h('p', { class: 'notice', role: 'alert', hidden: true });
     parts.picture = h('ul', { class: 'tiles single' });
     for (const name of ['facts', 'doctor', 'feedback', 'changes', 'events', 'viewers']) parts[name] = h('div', { class: 'box-body' });
@@ -80,7 +82,7 @@ export class CameraPage {
       h('div', { class: 'actions' }, h('button', { type: 'submit', class: 'primary' }, words.save), parts.saved));
     parts.form = form;
     this.node = h('div', { class: 'camera-page' },
-      h('p', {}, h('a', { href: '#/' }, `← ${words.back}`)), parts.title, parts.notice,
+      h('p', { class: 'ways' }, h('a', { href: '#/' }, `← ${words.back}`)), parts.title, parts.notice,
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns', hidden: true },
         h('div', { class: 'column' }, parts.picture, box(words.labels, form, 'needs-control'), box(words.facts, parts.facts)),
@@ -97,6 +99,7 @@ export class CameraPage {
       this.#tile.show(true, 'always');
     } else this.#tile.update(camera);
     setText(this.#parts.title, nameOf(camera));
+    this.#parts.title.classList.toggle('id', !camera.name);
     this.#onTitle(nameOf(camera));
   }
 
@@ -182,11 +185,11 @@ export class CameraPage {
       this.#parts.facts.replaceChildren(list([
         [words.state, text.states[state]],
         [words.since, stream?.state === 'active' ? duration(stream.duration_seconds) : null],
-        [words.connection, onlineWords(camera)],
-        [words.lastSeen, camera.last_seen && `${ago(camera.last_seen)} (${timeOf(camera.last_seen)})`],
+        [words.connection, onlineWords(camera, state)],
+        [words.lastSeen, state === 'live' ? words.now : camera.last_seen && `${ago(camera.last_seen)} (${timeOf(camera.last_seen)})`],
         [words.battery, typeof camera.battery_percent === 'number' ? `${Math.round(camera.battery_percent)} %` : null],
-        [words.signal, camera.signal], [words.temperature, typeof camera.temperature === 'number' ? `${camera.temperature} °C` : null],
-        [words.uptime, typeof camera.uptime === 'number' ? duration(camera.uptime) : null],
+        [words.signal, typeof camera.signal === 'number' ? text.signal(camera.signal) : null], [words.temperature, typeof camera.temperature === 'number' ? `${camera.temperature} °C` : null],
+        [words.uptime, typeof camera.uptime === 'number' && Date.now() - new Date(camera.last_seen).getTime() < REPORT_FRESH_MS ? duration(camera.uptime) : null],
         [words.firmware, camera.software_version], [words.hardware, camera.hardware_version], [words.serial, camera.serial_number],
         [words.address, camera.ip], [words.mac, camera.mac],
         [words.plays, stream?.manager_stats?.plays],
@@ -263,7 +266,8 @@ export function logRow(at, what, value, why, state) {
 
 export function valueWords({ what, value }) {
   if (what === 'state') return text.states[value] ?? value;
-  return value.replaceAll('_', ' ').replaceAll(',', ', ');
+  const shown = value.replaceAll('_', ' ').replaceAll(',', ', ');
+  return shown.charAt(0).toUpperCase() + shown.slice(1);
 }
 
 export function mood({ what, value }) {

@@ -98,6 +98,7 @@ export class Grid {
     parts.notice = h('p', { class: 'notice', role: 'alert', hidden: true });
     parts.empty = h('p', { class: 'quiet empty', hidden: true });
     parts.sections = h('div', { class: 'groups', 'data-layout': this.#layout });
+    parts.wall = h('div', { class: 'wall' }, parts.sections, h('button', { type: 'button', class: 'leave', onclick: () => document.exitFullscreen() }, words.wallEnd));
     const search = h('input', { type: 'search', id: 'search', autocomplete: 'off', placeholder: words.searchHint, oninput: () => { this.#search = search.value.trim().toLowerCase(); this.draw(); } });
     const chooser = (id, label, options, value, onchange) => {
       const select = h('select', { id, onchange: () => onchange(select.value) }, Object.entries(options).map(([key, name]) => h('option', { value: key }, name)));
@@ -109,24 +110,32 @@ export class Grid {
     const [, live] = chooser('live', words.live, words.liveModes, this.#live, (value) => { this.#live = value; remember('live', value); this.#showAll(); this.draw(); });
     const [groupSelect, group] = chooser('group', words.group, { '': words.allGroups }, '', (value) => { this.#group = value; remember('group', value); this.draw(); });
     [parts.groupSelect, parts.groupTool] = [groupSelect, group];
-    const wall = h('button', { type: 'button', hidden: !document.fullscreenEnabled, onclick: () => parts.sections.requestFullscreen().catch(() => {}) }, words.wall);
-    const id = h('input', { id: 'camera-input', maxlength: '32', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', 'aria-describedby': 'camera-hint' });
+    const wall = h('button', { type: 'button', hidden: !document.fullscreenEnabled, onclick: () => parts.wall.requestFullscreen().catch(() => {}) }, words.wall);
+    const id = h('input', { id: 'camera-input', maxlength: '32', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', 'aria-describedby': 'camera-hint', oninput: () => wrong('') });
+    const mistake = h('p', { class: 'mistake', role: 'alert' });
+    const wrong = (why) => {
+      setText(mistake, why);
+      id.setAttribute('aria-invalid', String(Boolean(why)));
+    };
     parts.form = h('form', {
       class: 'open-form needs-control', novalidate: true, hidden: true,
       onsubmit: (event) => {
         event.preventDefault();
         const camera = id.value.trim().toUpperCase();
-        if (!isCameraId(camera)) return this.#say(words.wrongId);
+        if (!isCameraId(camera)) {
+          wrong(words.wrongId);
+          return id.focus();
+        }
         id.value = '';
         return this.#act(camera, camera, () => this.#api.start(camera));
       },
-    }, h('label', { for: 'camera-input' }, words.startLabel), h('div', { class: 'field' }, id, h('button', { type: 'submit' }, words.startButton)), h('p', { class: 'quiet', id: 'camera-hint' }, words.startHint));
+    }, h('label', { for: 'camera-input' }, words.startLabel), h('div', { class: 'field' }, id, h('button', { type: 'submit' }, words.startButton)), mistake, h('p', { class: 'quiet', id: 'camera-hint' }, words.startHint));
     this.node = h('div', { class: 'dash' },
       h('h1', { class: 'visually-hidden', tabindex: '-1' }, words.title),
       foldable(h('div', { class: 'tools', role: 'group', 'aria-label': words.tools },
         h('div', { class: 'tool grow' }, h('label', { for: 'search' }, words.search), search), filter, group, layout, live,
         h('div', { class: 'tool' }, wall))),
-      parts.notice, parts.sections, parts.empty, h('p', { id: 'move-hint', hidden: true }, words.moveHint), parts.form);
+      parts.notice, parts.wall, parts.empty, h('p', { id: 'move-hint', hidden: true }, words.moveHint), parts.form);
   }
 
   #add(camera) {

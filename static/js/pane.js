@@ -111,7 +111,7 @@ export class Pane {
     parts.stop = iconButton('stop', words.stop, () => this.player.stop(), { id: id('stop') });
     const controls = h('div', { class: 'controls' }, parts.sound, parts.volume, parts.zoomOut, parts.zoomReset, parts.zoomIn, parts.snapshot, parts.stats, parts.copy, parts.pip, parts.full, parts.stop);
     this.node = h('section', { class: 'pane', 'data-state': 'connecting', 'data-mode': 'webrtc' },
-      this.#stage, parts.figures, h('div', { class: 'bar' }, h('div', { class: 'bar-text' }, parts.name, parts.statusLine), controls));
+      this.#stage, h('div', { class: 'bar' }, h('div', { class: 'bar-text' }, parts.name, parts.statusLine), controls), parts.figures);
     document.addEventListener('fullscreenchange', () => relabel(parts.full, document.fullscreenElement === this.node ? words.fullEnd : words.full), { signal: this.#over.signal });
   }
 

@@ -29,7 +29,8 @@ export class SystemPage {
       // Shown when it is filled, so that nothing jumps.
       h('div', { class: 'columns two', hidden: true },
         h('div', { class: 'column' }, h('section', { class: 'box' }, h('h2', {}, words.facts), parts.reasons, parts.facts)),
-        h('div', { class: 'column needs-admin needs-all' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources, h('h3', {}, words.dropped), parts.dropped))));
+        h('div', { class: 'column needs-admin needs-all' }, h('section', { class: 'box' }, h('h2', {}, words.sources), h('p', { class: 'quiet' }, words.sourcesHint), parts.sources),
+          h('section', { class: 'box' }, h('h2', {}, words.dropped), h('p', { class: 'quiet' }, words.droppedHint), parts.dropped))));
     store.addEventListener('change', () => this.#draw(), { signal: this.#over.signal });
     this.#draw();
     this.#refresh();

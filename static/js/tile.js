@@ -96,13 +96,13 @@ export class Tile {
     const state = pictureState(camera);
     setData(this.node, 'state', state);
     const runs = ['live', 'silent', 'starting', 'stopping'].includes(state);
-    setText(parts.toggle, runs ? text.camera.stop : text.camera.start);
+    setText(parts.toggle, runs ? words.stopStream : words.startStream);
     parts.toggle.dataset.runs = String(runs);
     label(parts.toggle, runs ? words.stop(name) : words.start(name));
-    setData(parts.online, 'state', camera.online === true ? 'online' : camera.online === false ? 'error' : 'none');
-    setText(parts.onlineText, onlineWords(camera));
+    setData(parts.online, 'state', camera.online === true ? 'online' : camera.online === false ? (state === 'live' ? 'warning' : 'error') : 'none');
+    setText(parts.onlineText, onlineWords(camera, state));
     const stream = camera.streamInfo;
-    setText(parts.numbers, stream ? [text.viewers(stream.viewer_count), stream.media?.bitrate ? bitrate(stream.media.bitrate) : ''].filter(Boolean).join(' · ') : text.states.none);
+    setText(parts.numbers, stream ? [text.viewers(stream.viewer_count), stream.media?.bitrate ? bitrate(stream.media.bitrate) : ''].filter(Boolean).join(' · ') : '');
     setText(parts.facts, facts(camera));
     setText(parts.event, camera.last_activity ? words.event(camera.last_activity.activity_type, ago(camera.last_activity.received_at)) : '');
     this.#showStill();
@@ -197,10 +197,12 @@ export class Tile {
   }
 }
 
-export function onlineWords(camera) {
-  const state = text.online[String(camera.online ?? null)];
-  if (camera.online === true || !camera.last_seen) return state;
-  return `${state} · ${words.seen(ago(camera.last_seen))}`;
+/** `state`: of its picture, as `pictureState` says it. A camera whose picture comes is not away, whatever the broker has said. */
+export function onlineWords(camera, state) {
+  if (camera.online === false && state === 'live') return words.noBroker;
+  const said = text.online[String(camera.online ?? null)];
+  if (camera.online === true || !camera.last_seen) return said;
+  return `${said} · ${words.seen(ago(camera.last_seen))}`;
 }
 
 function facts(camera) {

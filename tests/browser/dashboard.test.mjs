@@ -32,24 +32,43 @@ scenario('the dashboard shows every camera with what is known of it, and why the
   const gate = page.locator(`.tile[data-camera="${ids[0]}"]`);
   const yard = page.locator(`.tile[data-camera="${ids[1]}"]`);
   await until('its viewer is counted', async () => /Live\s[^]*Gate\s[^]*Online\s[^]*1 viewer/.test(await gate.innerText()));
-  assert.match(await gate.innerText(), /Battery \d+ % · Signal -?\d+ · Firmware/);
-  assert.match(await yard.locator('.why').innerText(), /^No stream runs: nobody has started one\.$/);
+  assert.match(await gate.innerText(), /Battery \d+ % · Signal -\d+ dBm · Firmware/);
+  assert.match(await yard.locator('.why').innerText(), /^No stream runs: stopped, or not started yet\.$/);
 
-  await yard.getByRole('button', { name: 'Start camera Yard' }).click();
+  await yard.getByRole('button', { name: 'Start stream of camera Yard' }).click();
   await liveTiles(page, 2);
-  await page.getByRole('button', { name: 'Stop camera Gate' }).click();
+  await page.getByRole('button', { name: 'Stop stream of camera Gate' }).click();
   await liveTiles(page, 1);
   await until('the tile says so', async () => (await gate.locator('.badge').innerText()) === 'Not running');
+  assert.equal(await gate.locator('.numbers').innerText(), '', 'and does not say it again');
   await fits(page, 320);
   await page.setViewportSize({ width: 1200, height: 900 });
   await accessible(page, 'dashboard');
+
+  await page.getByRole('button', { name: 'Full screen' }).click();
+  await until('a wall of pictures', () => page.evaluate(() => document.fullscreenElement?.classList.contains('wall')));
+  for (const [tile, name] of [[gate, 'Gate'], [yard, 'Yard']]) {
+    const [picture, label] = [await tile.locator('.screen').boundingBox(), await tile.getByText(name, { exact: true }).boundingBox()];
+    assert.ok(label.y >= picture.y && label.y + label.height <= picture.y + picture.height, `${name} stands on its picture`);
+  }
+  assert.equal(await gate.getByRole('button', { name: /^Start stream/ }).count(), 0);
+  await page.getByRole('button', { name: 'End full screen' }).click();
+  await until('and back', () => page.evaluate(() => document.fullscreenElement === null));
+
+  // The broker has lost the camera, and its picture goes on.
+  const { body } = await server.get('/cameras');
+  await page.route(`${server.api}/cameras`, (route) => route.fulfill({
+    json: { ...body, cameras: body.cameras.map((camera) => ({ ...camera, online: false })) }, headers: { 'access-control-allow-origin': server.dashboard, 'access-control-allow-credentials': 'true' },
+  }));
+  await until('a picture that comes is not called offline', async () => /Live\s[^]*No connection to the broker/.test(await yard.innerText()));
+  await until('a camera without one is', async () => /Not running\s[^]*Offline/.test(await gate.innerText()));
   quiet(page);
 });
 
 scenario('a change that the server tells is on the page before the next question', async (world) => {
   const { server, ids } = await cameras(world, ['Gate']);
   const page = await world.page(await world.browser(), `${server.dashboard}/`);
-  await page.getByText('No stream runs: nobody has started one.').waitFor();
+  await page.getByText('No stream runs: stopped, or not started yet.').waitFor();
   // Questions by the clock are stopped; what comes now comes because the server has told it.
   await page.evaluate(() => { window.setTimeout = ((real) => (call, ms, ...rest) => (ms >= 5_000 ? 0 : real(call, ms, ...rest)))(window.setTimeout); });
   assert.equal((await server.start(ids[0])).status, 201);
@@ -83,7 +102,7 @@ scenario('a tile is enlarged with the connection that it has, gets sound when it
     const look = () => { window.states.push(window.honeycast.state); requestAnimationFrame(look); };
     look();
   });
-  await page.getByRole('button', { name: 'Sound on' }).click();
+  await page.getByRole('button', { name: 'Turn sound on' }).click();
   await until('sound comes', () => page.evaluate(() => window.honeycast.stats.totalAudioEnergy > 0));
   await until('there is one viewer', async () => (await viewers(ids[0])).length === 1);
   assert.notDeepEqual(await viewers(ids[0]), [before], 'by a connection that has it');
@@ -92,6 +111,14 @@ scenario('a tile is enlarged with the connection that it has, gets sound when it
   await until('the new picture is shown', () => page.evaluate(() => document.querySelector('.watch-page .picture').dataset.has === 'live'));
   await accessible(page, 'a camera in the dashboard');
   await fits(page, 320);
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.getByRole('button', { name: 'Full screen' }).click();
+  await until('the picture fills the screen but for its bar', () => page.evaluate(() => {
+    const box = (name) => document.querySelector(`.watch-page ${name}`).getBoundingClientRect();
+    return document.fullscreenElement && box('.stage').width === innerWidth && box('.stage').top === 0 && innerHeight - box('.stage').bottom - box('.bar').height < 24;
+  }));
+  await page.getByRole('button', { name: 'End full screen' }).click();
+  await until('and back', () => page.evaluate(() => document.fullscreenElement === null));
   await page.setViewportSize({ width: 1200, height: 480 });
   const [after] = await viewers(ids[0]);
 
@@ -295,12 +322,36 @@ scenario('a tile that freezes says so, and a server that is away is no reason to
   try {
     await until('the tile says frozen', async () => /^Frozen for \d+ s$/.test(await page.locator('.badge').innerText()));
     await page.getByText(/did not answer in time|cannot be reached/).first().waitFor({ timeout: 25_000 });
+    await accessible(page, 'dashboard of a server that is away');
   } finally {
     server.child.kill('SIGCONT');
   }
   await liveTiles(page, 1, 40_000);
   assert.deepEqual(page.problems, []);
   assert.deepEqual(Object.keys(await tiles(page)), [id]);
+});
+
+scenario('no page of a camera without a name scrolls sideways on a small phone', async (world) => {
+  const { server, broker, id } = await world.site();
+  assert.equal((await server.start(id)).status, 201);
+  execFileSync('mosquitto_pub', ['-h', '127.0.0.1', '-p', String(broker.port), '-q', '1', '-t', `prod/device/message/hive-cam/${id}/activity/motion`,
+    '-m', JSON.stringify({ eventId: 'event', activityType: 'motion', timestamp: Date.now() / 1000, confidence: 0.9 })]);
+  const page = await world.page(await world.browser(), `${server.dashboard}/`);
+  const pages = {
+    '/#/': () => liveTiles(page, 1),
+    [`/#/watch/${id}`]: () => inState(page, 'live'),
+    [`/#/camera/${id}`]: () => page.getByText('Feedback reaches the camera').waitFor(),
+    '/#/activity': () => page.getByRole('link', { name: id }).waitFor(),
+    '/#/system': () => page.getByText('Everything works.').waitFor(),
+    [`/livestream/viewer?camera=${id}`]: () => inState(page, 'live'),
+    '/livestream/viewer': () => page.getByRole('link', { name: `Watch camera ${id}` }).waitFor(),
+  };
+  for (const [path, ready] of Object.entries(pages)) {
+    await page.goto(server.dashboard + path);
+    await ready();
+    await fits(page, 320);
+  }
+  quiet(page);
 });
 
 scenario('nothing jumps while the pages load', async (world) => {

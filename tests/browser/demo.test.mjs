@@ -34,7 +34,7 @@ scenario('demo: from the start page to a moving picture with sound', async (worl
     }, 100);
   }));
   assert.ok(rates.every((rate) => rate === null || rate < 60), JSON.stringify(rates));
-  await page.getByRole('button', { name: 'Sound on' }).click();
+  await page.getByRole('button', { name: 'Turn sound on' }).click();
   const before = (await snapshot(page)).stats.audioPacketsReceived;
   await until('audio arrives and is not silent', async () => {
     const { stats } = await snapshot(page);
@@ -60,12 +60,13 @@ scenario('the start page starts a camera by its id and stops it', async (world) 
   const page = await world.page(await world.browser(), `${server.dashboard}/`);
   await page.getByLabel('Start a camera').fill('nonsense');
   await page.getByRole('button', { name: 'Start', exact: true }).click();
-  await page.getByText('This is not a camera id').waitFor();
+  await page.locator('form').getByRole('alert').getByText('This is not a camera id').waitFor();
+  assert.equal(await page.getByLabel('Start a camera').getAttribute('aria-invalid'), 'true');
   await page.getByLabel('Start a camera').fill(id);
   await page.getByRole('button', { name: 'Start', exact: true }).click();
-  await page.getByRole('button', { name: `Stop camera ${id}` }).click();
+  await page.getByRole('button', { name: `Stop stream of camera ${id}` }).click();
   await until('no stream is active', async () => (await server.get('/health')).body.active_streams === 0);
-  await page.getByRole('button', { name: `Start camera ${id}` }).waitFor();
+  await page.getByRole('button', { name: `Start stream of camera ${id}` }).waitFor();
   assert.deepEqual(page.problems, []);
 });
 

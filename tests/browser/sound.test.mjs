@@ -23,7 +23,7 @@ scenario('a camera with PCMU is heard as PCMU, and its viewers are told so', asy
   const { server, id } = await world.site({ camera: { args: ['--audio', 'pcmu'] } });
   const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`);
   await inState(page, 'live');
-  await page.getByRole('button', { name: 'Sound on' }).click();
+  await page.getByRole('button', { name: 'Turn sound on' }).click();
   await hears(page, 'PCMU');
   const { media } = (await server.get(`/streams/${id}`)).body.stream;
   assert.deepEqual(media.audio.codec, { name: 'pcmu', clock_rate: 8000 });
@@ -36,7 +36,7 @@ scenario('a camera that changes from Opus to PCMU is heard on in the same connec
   const { server, id } = await world.site({ camera: { args: ['--switch-audio-after', '12'] } });
   const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`);
   await inState(page, 'live');
-  await page.getByRole('button', { name: 'Sound on' }).click();
+  await page.getByRole('button', { name: 'Turn sound on' }).click();
   await hears(page, 'opus');
   const viewers = (await server.get(`/viewers/${id}`)).body.viewers.map((viewer) => viewer.viewer_id);
   await until('the camera has changed', async () => (await server.get(`/streams/${id}`)).body.stream.media.audio.codec.name === 'pcmu');

@@ -42,8 +42,8 @@ scenario('zoom, pan, snapshot, figures, sound and link, by mouse and by keys', a
   await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.getByRole('button', { name: 'Copy link' }).click();
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), viewerUrl(server, id));
-  await page.getByRole('button', { name: 'Sound on' }).click();
-  await page.getByRole('button', { name: 'Sound off' }).waitFor();
+  await page.getByRole('button', { name: 'Turn sound on' }).click();
+  await page.getByRole('button', { name: 'Turn sound off' }).waitFor();
   assert.equal(await page.evaluate(() => document.getElementById('video').muted), false);
   await accessible(page, 'viewer');
   await fits(page, 320);
@@ -60,7 +60,7 @@ scenario('volume, full screen, picture in picture, zoom by drag and double click
   await page.getByLabel('Volume').fill('0.3');
   assert.deepEqual([await video('volume'), await video('muted')], [0.3, false]);
   await page.getByLabel('Volume').fill('0');
-  await page.getByRole('button', { name: 'Sound on' }).waitFor();
+  await page.getByRole('button', { name: 'Turn sound on' }).waitFor();
   await page.getByLabel('Volume').fill('0.4');
 
   await page.locator('#stage').focus();
@@ -132,7 +132,7 @@ scenario('two cameras in one page: one stops, the other plays on, leaving frees 
   const states = () => page.evaluate(() => window.honeycast.states.join());
   await until('both are live', async () => (await states()) === 'live,live');
   await accessible(page, 'two cameras');
-  await page.getByRole('region', { name: 'Yard' }).getByRole('button', { name: 'Stop', exact: true }).click();
+  await page.getByRole('region', { name: 'Yard' }).getByRole('button', { name: 'Stop watching', exact: true }).click();
   await until('one is stopped', async () => (await states()) === 'live,stopped' && (await server.viewerCount(other)) === 0);
   await decodesMore(page);
   quiet(page);

@@ -28,7 +28,7 @@ scenario('the Stop button frees the viewer and leaves the stream running', async
   const { server, id } = await world.site();
   const page = await world.page(await world.browser(), `${server.api}/viewer?camera=${id}`);
   await inState(page, 'live');
-  await page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await page.getByRole('button', { name: 'Stop watching', exact: true }).click();
   await inState(page, 'stopped');
   await until('no viewer is left', async () => (await server.viewerCount(id)) === 0);
   assert.equal((await server.get(`/streams/${id}`)).body.stream.state, 'active');
