@@ -91,9 +91,9 @@ scenario('volume, full screen, picture in picture, zoom by drag and double click
 
   await page.getByRole('button', { name: 'Figures' }).click();
   const expected = {
-    Way: /^WebRTC$/, Resolution: /^\d+ × \d+$/, 'Frame rate': /^\d+ fps$/, Bitrate: /^[\d.]+ [kM]bit\/s$/, Loss: /^[\d.]+ %$/, 'Packets lost': /^\d+$/, 'Packets repaired': /^\d+$/,
+    Transport: /^WebRTC$/, Resolution: /^\d+ × \d+$/, 'Frame rate': /^\d+ fps$/, Bitrate: /^[\d.]+ [kM]bit\/s$/, Loss: /^[\d.]+ %$/, 'Packets lost': /^\d+$/, 'Packets repaired': /^\d+$/,
     Jitter: /^(< )?[\d.]+ ms$/, 'Round trip': /^(< )?[\d.]+ ms$/, 'Delay here': /^(< )?[\d.]+ ms$/, 'Frames decoded': /^[\d,]+$/, 'Frames dropped': /^\d+$/, Freezes: /^\d+$/,
-    Codec: /^H264 Constrained Baseline [\d.]+ \(42[0-9a-f]{4}\), opus$/, Decoder: /^(not told by this browser|\w+)$/, Path: /^(host|srflx|prflx) → host, UDP$/, SRTP: /^SRTP_AEAD_AES_128_GCM$/, DTLS: /^TLS_/,
+    Codec: /^H264 Constrained Baseline [\d.]+ \(42[0-9a-f]{4}\), opus$/, Decoder: /^(not told by this browser|\w+)$/, Route: /^(host|srflx|prflx) → host, UDP$/, SRTP: /^SRTP_AEAD_AES_128_GCM$/, DTLS: /^TLS_/,
   };
   await until('every figure has its value', async () => {
     const rows = await page.locator('.figures > div').evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
