@@ -238,18 +238,6 @@ impl Service {
         &self.control
     }
 
-    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
-    /// refused for a reason only.
-    pub async fn broker_tried(&self) {
-        let mut status = self.broker.status.clone();
-        if *status.borrow() == BrokerStatus::Connected {
-            return;
-        }
-        if status.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
-
     /// Lets `/ready` say that calls make sense.
     pub fn tell_ready(&self) {
         self.ready.set();
