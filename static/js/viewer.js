@@ -2,6 +2,7 @@
 // picture in place, under the address that its link has.
 
 import { root, token, withToken } from './config.js';
+import { Connection } from './connection.js';
 import { byId, h, setText, stateLine } from './dom.js';
 import { camerasIn, early, logTo, wantedIn } from './early.js';
 import { duration, sentence } from './format.js';
@@ -13,6 +14,8 @@ import { NO_STATS } from './stats.js';
 import { text } from './text.js';
 
 const LIST_MS = 3_000;
+// What is prepared for a click that does not come is given up.
+const READY_MS = 5_000;
 const words = text.viewer;
 
 let panes = [];
@@ -22,6 +25,7 @@ let names = new Map();
 // The address that is shown, and the camera that was looked at.
 let shown = null;
 let left = null;
+let ready = null;
 const NOTHING = Object.freeze({ state: 'idle', detail: '', stats: NO_STATS });
 
 // Read-only, for tests and for people with the console open.
@@ -53,7 +57,10 @@ const { config, api, begun } = await early;
 const session = loadSession(api);
 session.then((who) => byId('top-tools').append(sessionTools(who) ?? ''));
 const starts = session.then(mayControl);
-window.addEventListener('pagehide', () => panes.forEach((pane) => pane.player.leave()));
+window.addEventListener('pagehide', () => {
+  panes.forEach((pane) => pane.player.leave());
+  takeReady()?.connection.close();
+});
 window.addEventListener('pageshow', (event) => {
   if (event.persisted) panes.filter((pane) => pane.player.snapshot.state !== 'stopped').forEach((pane) => pane.start());
 });
@@ -126,6 +133,7 @@ function prepareList() {
   setText(byId('id-watch'), words.watch);
   byId('streams').setAttribute('aria-label', words.running);
   byId('streams').addEventListener('click', watchInPlace);
+  for (const near of ['pointerover', 'pointerdown', 'focusin']) byId('streams').addEventListener(near, prepare);
   if (token) byId('id-form').append(h('input', { type: 'hidden', name: 'token', value: token }));
 }
 
@@ -145,7 +153,34 @@ function watchInPlace(event) {
   event.preventDefault();
   left = link.closest('.card').dataset.camera;
   history.pushState(null, '', link.href);
-  show(true, (pane) => pane.start(null, streamIds.get(pane.camera)));
+  const prepared = takeReady();
+  show(true, (pane) => {
+    const streamId = streamIds.get(pane.camera);
+    pane.start(prepared, streamId);
+    prepared?.aim(pane.camera, streamId);
+  });
+}
+
+// Once the pointer or the focus reaches a link, what its click needs first is made: the socket and the offer, which name no
+// camera before they are sent. So one serves all links, and a pointer that crosses the list opens no more.
+function prepare(event) {
+  if (ready || !event.target.closest('a') || typeof RTCPeerConnection === 'undefined') return;
+  let tell;
+  const options = { signalingUrl: withToken(config.signalingUrl), iceServers: config.iceServers, camera: null, streamId: new Promise((resolve) => { tell = resolve; }), audio: true };
+  const connection = new Connection(options);
+  const aim = (camera, streamId) => {
+    options.camera = camera;
+    tell(streamId);
+  };
+  ready = { connection, aim, timer: setTimeout(() => takeReady().connection.close(), READY_MS) };
+  connection.open();
+}
+
+function takeReady() {
+  const taken = ready;
+  ready = null;
+  clearTimeout(taken?.timer);
+  return taken;
 }
 
 async function drawList() {

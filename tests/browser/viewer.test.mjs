@@ -398,15 +398,26 @@ scenario('a click in the list shows the picture in place; back and forward lead 
   const { server, id } = await world.site();
   assert.equal((await server.start(id)).status, 201);
   await fetch(`${server.api}/cameras/${id}`, { method: 'PUT', body: JSON.stringify({ name: 'Yard' }) });
-  const page = await world.page(await world.browser(), `${server.api}/viewer`);
+  const page = await world.page(await world.browser(), null);
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket));
+  await page.goto(`${server.api}/viewer`);
   const link = page.getByRole('link', { name: 'Watch camera Yard' });
   await link.waitFor();
   const listTitle = await page.title();
   await page.evaluate(() => { window.samePage = true; });
   const active = (selector) => page.evaluate((wanted) => document.activeElement.matches(wanted), selector);
 
+  await link.hover();
+  await until('a socket is ready for a click', () => sockets.length === 1);
+  await link.focus();
+  await until('without one it is closed', () => sockets[0].isClosed());
+  assert.equal(sockets.length, 1, 'the pointer and the focus need one');
+  assert.equal(await server.viewerCount(id), 0);
+
   await link.click();
   await inState(page, 'live');
+  assert.equal(sockets.length, 2);
   assert.equal(page.url(), `${server.api}/viewer?camera=${id}`);
   assert.equal(await page.evaluate(() => window.samePage), true, 'no page was loaded');
   assert.equal(await page.title(), 'Live – Yard – honeycast');
