@@ -237,6 +237,11 @@ pub(super) enum Request {
 }
 
 impl Control {
+    /// Calls of this handle and its clones that control has not begun with.
+    pub fn waiting_requests(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
+    }
+
     /// Starts a camera's stream and resolves when the broker has acknowledged `play`.
     ///
     /// # Errors
