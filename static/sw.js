@@ -1,14 +1,15 @@
-// The service worker: static files from the network, from the cache without one, and a page that waits for the
-// server. The API, pictures and pages with live content are never kept.
+// The service worker: without a network, a page from its cache that waits for the server. The API, pictures and pages with
+// live content are never kept. Files with a version are the browser's: kept here too, they would be more with each version.
 
-const CACHE = 'honeycast-1';
-const OFFLINE = ['static/offline.html', 'static/style.css', 'static/icon.svg', 'static/js/theme.js', 'static/js/offline.js', 'static/js/text.js'];
+const CACHE = 'honeycast-2';
 const root = new URL('./', self.location);
+const OFFLINE = ['static/offline.html', 'static/style.css', 'static/icon.svg', 'static/js/theme.js', 'static/js/offline.js', 'static/js/text.js']
+  .map((path) => new URL(path, root).href);
 // The server's answers vary by origin; what is kept is all of one.
 const ANY_ORIGIN = { ignoreVary: true };
 
 self.addEventListener('install', (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(OFFLINE.map((path) => new URL(path, root)))).then(() => self.skipWaiting()));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(OFFLINE)).then(() => self.skipWaiting()));
 });
 
 self.addEventListener('activate', (event) => {
@@ -20,7 +21,7 @@ self.addEventListener('fetch', (event) => {
   const { request } = event;
   if (request.method !== 'GET' || !request.url.startsWith(root.href)) return;
   if (request.mode === 'navigate') event.respondWith(fetch(request).catch(offlinePage));
-  else if (request.url.startsWith(new URL('static/', root).href)) event.respondWith(fromNetworkFirst(request));
+  else if (OFFLINE.includes(request.url)) event.respondWith(fromNetworkFirst(request));
 });
 
 async function fromNetworkFirst(request) {

@@ -36,7 +36,7 @@ pub async fn run(loaded: &Loaded, demo: bool) -> Result<Outcome, StartError> {
     let mut service = Service::start(config).await?;
     service.watch_access(loaded);
     // A script that starts cameras as soon as we are ready should not be refused for a few milliseconds.
-    let _ = tokio::time::timeout(FIRST_ATTEMPT, service.broker_tried()).await;
+    let _ = tokio::time::timeout(FIRST_ATTEMPT, service.control().broker_tried()).await;
     service.tell_ready();
     announce(config, service.addresses());
     let camera = match demo {

@@ -22,7 +22,7 @@ use crate::egress::{self, EgressHandle, EgressSettings};
 use crate::http::{self, ApiSettings, IceServer, MetricsSources, PageSettings, Readiness, Transport};
 use crate::ingest::{IngestHandle, IngestSettings};
 use crate::signaling::{self, SignalingSettings};
-use crate::telemetry::metrics::{Collect, Page, catalog};
+use crate::telemetry::metrics::{Collect, Page, catalog, waiting};
 use crate::webhook::{self, WebhookCounters, WebhookSettings};
 
 /// Events and messages between two parts that may wait. What does not fit is dropped and counted by its
@@ -124,6 +124,12 @@ impl Service {
         let (egress_events, egress_rx) = mpsc::channel(QUEUE);
         let (camera_messages, messages_rx) = mpsc::channel(QUEUE);
         let (commands, commands_rx) = mpsc::channel(QUEUE);
+        let queues: [Arc<dyn Collect>; 4] = [
+            Arc::new(waiting("ingest_events", &ingest_events)),
+            Arc::new(waiting("egress_events", &egress_events)),
+            Arc::new(waiting("camera_messages", &camera_messages)),
+            Arc::new(waiting("camera_commands", &commands)),
+        ];
 
         let camera_ports = listeners.cameras.plan().map_err(StartError::Media)?;
         let viewer_udp = listeners.viewers.port().map_err(StartError::Media)?;
@@ -175,6 +181,7 @@ impl Service {
         };
         let mut metrics: Vec<Arc<dyn Collect>> =
             vec![signaling_counters.clone(), egress_metrics, Arc::new(of_connections)];
+        metrics.extend(queues);
         metrics.extend(broker.metrics());
         metrics.extend(start_webhook(&config.events, &control, &edges)?);
         let (access, access_state) = (access::start(config)?, ReloadState::default());
@@ -229,18 +236,6 @@ impl Service {
     /// The control plane.
     pub fn control(&self) -> &Control {
         &self.control
-    }
-
-    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
-    /// refused for a reason only.
-    pub async fn broker_tried(&self) {
-        let mut status = self.broker.status.clone();
-        if *status.borrow() == BrokerStatus::Connected {
-            return;
-        }
-        if status.changed().await.is_err() {
-            std::future::pending().await
-        }
     }
 
     /// Lets `/ready` say that calls make sense.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::cameras::{CameraInfo, LabelError};
 use super::events::EventsError;
@@ -15,6 +15,7 @@ use super::info::{Health, Sources, StreamInfo, ViewerInfo};
 use super::label::LabelChange;
 use super::live::{LiveClient, LiveFrames};
 use super::session::State;
+use super::settings::BrokerStatus;
 use super::tally::Tally;
 use crate::base::{CameraId, SessionId, StreamId, ViewerId};
 use crate::egress::{Candidate, CloseReason, IceRestart, RestartError, ViewerAnswer};
@@ -22,6 +23,8 @@ use crate::telemetry::metrics::Collect;
 
 /// Every call answers within this time, whatever hangs below (contract §5: 10 s).
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(9_500);
+/// The first attempt to reach the broker is waited for no longer than this.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
 /// A shutdown waits no longer for `stop` to reach the broker.
 pub const STOP_ALL_WITHIN: Duration = Duration::from_millis(1_500);
 /// Calls that may wait for the control task. Beyond that, callers wait to get in, within [`ANSWER_WITHIN`].
@@ -33,6 +36,8 @@ pub struct Control {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) start_on_demand: bool,
     pub(super) tally: Arc<Tally>,
+    /// As it was when control began, until the first attempt to reach the broker has ended.
+    pub(super) broker: watch::Receiver<BrokerStatus>,
 }
 
 /// Who wants to watch.
@@ -237,13 +242,32 @@ pub(super) enum Request {
 }
 
 impl Control {
+    /// Calls of this handle and its clones that control has not begun with.
+    pub fn waiting_requests(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
+    }
+
     /// Starts a camera's stream and resolves when the broker has acknowledged `play`.
     ///
     /// # Errors
     ///
     /// [`StartError`], at the latest after [`ANSWER_WITHIN`].
     pub async fn start_stream(&self, camera: CameraId, options: StartOptions) -> Result<Started, StartError> {
-        self.ask(|reply| Request::Start { camera, options, join: false, reply }).await?
+        let started = async {
+            // Scripts start a stream as soon as the port answers.
+            let _ = tokio::time::timeout(FIRST_ATTEMPT, self.broker_tried()).await;
+            self.ask(|reply| Request::Start { camera, options, join: false, reply }).await?
+        };
+        tokio::time::timeout(ANSWER_WITHIN, started).await.unwrap_or(Err(Unavailable::Timeout.into()))
+    }
+
+    /// Resolves when the first attempt to reach the broker has ended, well or badly: from then on a start is
+    /// refused for a reason only.
+    pub async fn broker_tried(&self) {
+        let mut status = self.broker.clone();
+        if *status.borrow() != BrokerStatus::Connected && status.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Stops a camera's stream: the camera is told, viewers are told and closed.

@@ -286,14 +286,22 @@ impl Rig {
     }
 
     pub(crate) fn with_store(settings: Settings, store: Option<CameraStore>) -> Self {
+        Self::with_parts(settings, store, BrokerStatus::Connected)
+    }
+
+    pub(crate) fn with_broker(status: BrokerStatus) -> Self {
+        Self::with_parts(settings(), None, status)
+    }
+
+    fn with_parts(settings: Settings, store: Option<CameraStore>, broker: BrokerStatus) -> Self {
         let world = World::new();
         let shutdown = Shutdown::new();
         let (ingest_events, ingest_rx) = mpsc::channel(64);
         let (egress_events, egress_rx) = mpsc::channel(64);
         let (camera_messages, cameras_rx) = mpsc::channel(64);
-        let (broker_status, broker_rx) = watch::channel(BrokerStatus::Connected);
+        let (broker_status, broker_rx) = watch::channel(broker);
         let (commands, commands_rx) = mpsc::channel(64);
-        tokio::spawn(broker(world.clone(), commands_rx));
+        tokio::spawn(self::broker(world.clone(), commands_rx));
         let parts = Parts {
             ingest: FakeIngest(world.clone()),
             egress: FakeEgress(world.clone()),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -170,6 +171,7 @@ pub struct EgressHandle {
     shared: Arc<Shared>,
     shards: Arc<[ShardInbox]>,
     connections: Arc<Connections>,
+    missed_by_taps: Arc<AtomicU64>,
 }
 
 impl EgressHandle {
@@ -217,7 +219,7 @@ impl EgressHandle {
             // The driver has told them to stop.
             let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|t| drop(t.join()))).await;
         });
-        Ok(Self { shared, shards, connections })
+        Ok(Self { shared, shards, connections, missed_by_taps: Arc::default() })
     }
 
     /// Opens a stream and returns where its frames go.
@@ -236,7 +238,7 @@ impl EgressHandle {
     /// The frames of a stream as they are, from the running group of pictures on. Of a stream that is not open
     /// there are none.
     pub fn tap(&self, stream: StreamId) -> FrameTap {
-        let (tap, reader) = tap::tap();
+        let (tap, reader) = tap::tap(self.missed_by_taps.clone());
         // Every shard has every frame. A queue that is full drops the tap, and its reader sees the end.
         if let Some(shard) = self.shards.first() {
             let _ = shard.command(Command::Tap(stream, tap));
@@ -299,5 +301,15 @@ impl EgressHandle {
     /// Frames that a shard had to drop because it was too slow.
     pub fn dropped_frames(&self) -> u64 {
         self.shards.iter().map(ShardInbox::dropped_frames).sum()
+    }
+
+    /// Frames that wait for the shards now, those of the one that is farthest behind.
+    pub fn waiting_frames(&self) -> u64 {
+        self.shards.iter().map(ShardInbox::waiting_frames).max().unwrap_or(0)
+    }
+
+    /// Frames that readers of [`EgressHandle::tap`] were too slow for.
+    pub fn missed_frames(&self) -> u64 {
+        self.missed_by_taps.load(Ordering::Relaxed)
     }
 }

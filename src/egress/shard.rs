@@ -48,6 +48,8 @@ pub(super) struct ShardInbox {
     commands: SyncSender<Command>,
     thread: Thread,
     dropped: Arc<AtomicU64>,
+    /// Frames in the queue; the shard counts down.
+    waiting: Arc<AtomicU64>,
 }
 
 impl ShardInbox {
@@ -67,10 +69,18 @@ impl ShardInbox {
     }
 
     fn frame(&self, stream: StreamId, frame: Arc<Frame>) {
+        // Counted before the shard can take it, or the figure would fall below zero.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.frames.try_send((stream, frame)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         self.thread.unpark();
+    }
+
+    /// Frames that wait for the shard now.
+    pub(super) fn waiting_frames(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Frames dropped because the shard was too slow.
@@ -105,15 +115,19 @@ pub(super) fn spawn(
 ) -> io::Result<(ShardInbox, JoinHandle<()>)> {
     let (frames, frames_in) = sync_channel(FRAME_QUEUE);
     let (commands, commands_in) = sync_channel(COMMAND_QUEUE);
+    let waiting = Arc::<AtomicU64>::default();
+    let taken = waiting.clone();
     let handle = thread::Builder::new()
         .name(format!("egress-{index}"))
-        .spawn(move || run(&frames_in, &commands_in, &events, &mut sink))?;
-    let inbox = ShardInbox { frames, commands, thread: handle.thread().clone(), dropped: Arc::default() };
+        .spawn(move || run(&frames_in, &taken, &commands_in, &events, &mut sink))?;
+    let thread = handle.thread().clone();
+    let inbox = ShardInbox { frames, commands, thread, dropped: Arc::default(), waiting };
     Ok((inbox, handle))
 }
 
 fn run(
     frames: &Receiver<(StreamId, Arc<Frame>)>,
+    waiting: &AtomicU64,
     commands: &Receiver<Command>,
     events: &mpsc::Sender<EgressEvent>,
     sink: &mut SocketSink,
@@ -130,6 +144,7 @@ fn run(
         }
         if let Ok((stream, frame)) = frames.try_recv() {
             idle = false;
+            waiting.fetch_sub(1, Ordering::Relaxed);
             fanout.on_frame(stream, &frame, Instant::now(), sink);
         }
         let now = Instant::now();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -24,12 +25,14 @@ pub struct FrameTap {
 #[derive(Debug)]
 pub(super) struct Tap {
     frames: mpsc::Sender<Vec<Arc<Frame>>>,
+    /// Frames that found the queue full, of all taps.
+    missed: Arc<AtomicU64>,
 }
 
 /// A tap and its reader.
-pub(super) fn tap() -> (Tap, FrameTap) {
+pub(super) fn tap(missed: Arc<AtomicU64>) -> (Tap, FrameTap) {
     let (frames, incoming) = mpsc::channel(QUEUE);
-    (Tap { frames }, FrameTap { incoming, group: VecDeque::new() })
+    (Tap { frames, missed }, FrameTap { incoming, group: VecDeque::new() })
 }
 
 impl FrameTap {
@@ -50,7 +53,7 @@ impl FrameTap {
 
     /// These frames as the running group of pictures, and what keeps the stream from ending after them.
     pub fn of(frames: Vec<Arc<Frame>>) -> (Self, impl Send + 'static) {
-        let (tap, reader) = tap();
+        let (tap, reader) = tap(Arc::default());
         // There is room: nothing was sent yet.
         let _ = tap.frames.try_send(frames);
         (reader, tap)
@@ -66,6 +69,39 @@ impl Tap {
 
     /// Returns whether anybody still reads.
     pub(super) fn on_frame(&self, frame: &Arc<Frame>) -> bool {
-        !matches!(self.frames.try_send(vec![frame.clone()]), Err(TrySendError::Closed(_)))
+        match self.frames.try_send(vec![frame.clone()]) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{ClockPoint, Codec, RtpTime};
+
+    #[tokio::test]
+    async fn frames_that_a_slow_reader_misses_are_counted_and_those_that_it_has_room_for_come_in_order() {
+        let (missed, now) = (Arc::<AtomicU64>::default(), Instant::now());
+        let (tap, mut reader) = tap(missed.clone());
+        let frame = |n: usize| {
+            let time = RtpTime(n as u64);
+            let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
+            let packets = Vec::new();
+            Arc::new(Frame { codec: Codec::H264, time, starts_keyframe: false, packets, arrived: now, clock })
+        };
+        assert!((0..QUEUE + 3).all(|n| tap.on_frame(&frame(n))), "it still reads");
+        assert_eq!(missed.load(Ordering::Relaxed), 3);
+        for n in 0..QUEUE {
+            assert_eq!(reader.next().await.unwrap().time, RtpTime(n as u64));
+        }
+        drop(reader);
+        assert!(!tap.on_frame(&frame(0)));
+        assert_eq!(missed.load(Ordering::Relaxed), 3, "nobody missed that one");
     }
 }

@@ -59,6 +59,8 @@ impl Collect for EgressHandle {
     fn collect(&self, page: &mut Page) {
         self.collect_sessions(page);
         page.count(&catalog::EGRESS_DROPPED_FRAMES, &[], self.dropped_frames());
+        page.count(&catalog::EGRESS_MISSED_FRAMES, &[], self.missed_frames());
+        page.count(&catalog::QUEUE_WAITING, &["frames"], self.waiting_frames());
         let drops = self.drops();
         page.count(&catalog::EGRESS_UNKNOWN, &[], drops.stranger);
         page.count(&catalog::EGRESS_TCP_OPEN, &[], drops.tcp.open);

@@ -1,6 +1,8 @@
 //! The pages, embedded in the binary.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -25,6 +27,20 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 #[folder = "static/"]
 pub(super) struct Assets;
 
+/// The folder below `static/` that pages name their files in: another one for each set of files, so that browsers may keep
+/// them and need not ask again for each.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut names: Vec<_> = Assets::iter().collect();
+    names.sort();
+    let files = names.iter().map(|name| (name, Assets::get(name).map(|file| file.metadata.sha256_hash())));
+    format!("v-{:016x}", hash(&files.collect::<Vec<_>>()))
+});
+
+/// Debug builds read the files from the disk, and whoever changes one wants to see that without a new start.
+const KEPT: &str = if cfg!(debug_assertions) { ASKED } else { "public, max-age=31536000, immutable" };
+/// Browsers ask again each time: a page of another version would speak another protocol.
+const ASKED: &str = "no-cache";
+
 /// `/static/*` and `/viewer-config.json`.
 pub(super) fn shared() -> OpenApiRouter<PageSettings> {
     OpenApiRouter::default().routes(routes!(settings)).route("/static/{*path}", get(file))
@@ -44,7 +60,7 @@ async fn settings(State(pages): State<PageSettings>) -> impl IntoResponse {
         (status = 304, description = "The caller has it, by `If-None-Match`"),
     ))]
 pub(super) async fn viewer_page(headers: HeaderMap) -> Result<Response, ApiError> {
-    asset("viewer.html", &headers)
+    page("viewer.html", "", &headers)
 }
 
 /// The viewer page under the name that older links have.
@@ -54,14 +70,12 @@ pub(super) async fn viewer_page(headers: HeaderMap) -> Result<Response, ApiError
         (status = 304, description = "The caller has it, by `If-None-Match`"),
     ))]
 pub(super) async fn viewer_html(headers: HeaderMap) -> Result<Response, ApiError> {
-    asset("viewer.html", &headers)
+    page("viewer.html", "", &headers)
 }
 
 /// The viewer page one level down. Its addresses are relative, so that they hold behind any path prefix.
 pub(super) async fn viewer_page_below(headers: HeaderMap) -> Result<Response, ApiError> {
-    let file = embedded("viewer.html")?;
-    let page = String::from_utf8_lossy(&file.data).replace("=\"static/", "=\"../static/");
-    Ok(answer(&file, page.into_bytes().into(), &headers))
+    page("viewer.html", "../", &headers)
 }
 
 /// The script of the viewer page.
@@ -81,11 +95,11 @@ pub(super) async fn viewer_script(headers: HeaderMap) -> Result<Response, ApiErr
         (status = 304, description = "The caller has it, by `If-None-Match`"),
     ))]
 pub(super) async fn docs_page(headers: HeaderMap) -> Result<Response, ApiError> {
-    asset("docs.html", &headers)
+    page("docs.html", "", &headers)
 }
 
 pub(super) async fn start_page(headers: HeaderMap) -> Result<Response, ApiError> {
-    asset("index.html", &headers)
+    page("index.html", "", &headers)
 }
 
 /// The login page.
@@ -95,7 +109,7 @@ pub(super) async fn start_page(headers: HeaderMap) -> Result<Response, ApiError>
         (status = 304, description = "The caller has it, by `If-None-Match`"),
     ))]
 pub(super) async fn login_page(headers: HeaderMap) -> Result<Response, ApiError> {
-    asset("login.html", &headers)
+    page("login.html", "", &headers)
 }
 
 /// The service worker: it may only serve what lies below its own address.
@@ -103,15 +117,37 @@ pub(super) async fn service_worker(headers: HeaderMap) -> Result<Response, ApiEr
     asset("sw.js", &headers)
 }
 
+/// A file by its name, or by its name in the folder of a version. Whose page is of another version gets the file as it is
+/// now, for once: rather that than none.
 async fn file(path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, ApiError> {
     // A path that is not UTF-8 names nothing either.
-    asset(&path.map(|Path(path)| path).unwrap_or_default(), &headers)
+    let path = path.map(|Path(path)| path).unwrap_or_default();
+    match path.split_once('/') {
+        Some((version, name)) if version == *VERSION => kept(name, &headers, KEPT),
+        Some((version, name)) if version.starts_with("v-") => asset(name, &headers),
+        _ => asset(&path, &headers),
+    }
 }
 
 fn asset(path: &str, request: &HeaderMap) -> Result<Response, ApiError> {
+    kept(path, request, ASKED)
+}
+
+fn kept(path: &str, request: &HeaderMap, cache: &'static str) -> Result<Response, ApiError> {
     let mut file = embedded(path)?;
     let data = std::mem::take(&mut file.data);
-    Ok(answer(&file, data, request))
+    let tag: String = file.metadata.sha256_hash().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    Ok(answer(file.metadata.mimetype(), data, &tag, cache, request))
+}
+
+/// A page with its files in the folder of this version; `up` leads from its address to the root. All addresses are relative,
+/// so that they hold behind any path prefix. What is named `./static/…` keeps that address: the manifest's own is its identity.
+fn page(path: &str, up: &str, request: &HeaderMap) -> Result<Response, ApiError> {
+    let file = embedded(path)?;
+    let folder = format!("=\"{up}static/{}/", *VERSION);
+    let text = String::from_utf8_lossy(&file.data).replace("=\"static/", &folder);
+    let tag = format!("{:016x}", hash(&text));
+    Ok(answer(file.metadata.mimetype(), text.into_bytes().into(), &tag, ASKED, request))
 }
 
 /// Embedded files are looked up by name, so there is no file system to climb in.
@@ -119,20 +155,22 @@ fn embedded(path: &str) -> Result<EmbeddedFile, ApiError> {
     Assets::get(path).ok_or_else(|| ApiError::not_found("Not found"))
 }
 
-fn answer(file: &EmbeddedFile, data: Cow<'static, [u8]>, request: &HeaderMap) -> Response {
-    let content_type = content_type(file.metadata.mimetype());
-    let hash = file.metadata.sha256_hash();
-    let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    // The page one level down is another text of the same file, under another address.
+/// The same in each process of one program. Nobody else's data goes in.
+fn hash(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn answer(mime: &str, data: Cow<'static, [u8]>, tag: &str, cache: &'static str, request: &HeaderMap) -> Response {
     let tag = format!("\"{tag}\"");
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let unchanged = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));
     let etag = HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""));
     let headers: [(HeaderName, HeaderValue); 6] = [
         (header::ETAG, etag),
-        (header::CONTENT_TYPE, content_type),
-        // Browsers ask again each time: a page of another version would speak another protocol.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_TYPE, content_type(mime)),
+        (header::CACHE_CONTROL, HeaderValue::from_static(cache)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -163,8 +201,31 @@ mod tests {
     async fn the_viewer_page_one_level_down_names_its_files_one_level_up() {
         let page = text(viewer_page(HeaderMap::new()).await.unwrap()).await;
         let below = text(viewer_page_below(HeaderMap::new()).await.unwrap()).await;
-        assert!(page.contains("=\"static/js/viewer.js\"") && !page.contains("../"), "{page}");
-        assert!(below.contains("=\"../static/js/viewer.js\"") && !below.contains("=\"static/"), "{below}");
+        let script = format!("static/{}/js/viewer.js\"", *VERSION);
+        assert!(page.contains(&format!("=\"{script}")) && !page.contains("../"), "{page}");
+        assert!(below.contains(&format!("=\"../{script}")) && !below.contains("=\"static/"), "{below}");
+    }
+
+    #[tokio::test]
+    async fn pages_name_every_file_with_its_version_but_the_manifest() {
+        for name in ["index.html", "viewer.html", "login.html", "docs.html"] {
+            let page = text(page(name, "", &HeaderMap::new()).unwrap()).await;
+            let plain: Vec<_> = page.split("static/").skip(1).filter(|rest| !rest.starts_with(&**VERSION)).collect();
+            let manifests = plain.iter().filter(|rest| rest.starts_with("manifest.webmanifest\"")).count();
+            assert_eq!((plain.len(), manifests), if name == "index.html" { (1, 1) } else { (0, 0) }, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_kept_under_its_own_version_only_and_found_under_any() {
+        let get = async |path: &str| file(Ok(Path(path.to_owned())), HeaderMap::new()).await;
+        for (folder, cache) in [(format!("{}/", *VERSION), KEPT), ("v-0/".to_owned(), ASKED), (String::new(), ASKED)] {
+            let answer = get(&format!("{folder}js/text.js")).await.unwrap();
+            assert_eq!(answer.headers()[header::CACHE_CONTROL], cache, "{folder}");
+            assert!(text(answer).await.contains("export const text"));
+            assert!(get(&format!("{folder}js/nothing.js")).await.is_err());
+        }
+        assert!(cfg!(debug_assertions) || KEPT.contains("immutable"));
     }
 
     #[tokio::test]

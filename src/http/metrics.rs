@@ -41,6 +41,7 @@ pub(super) async fn scrape(State(api): State<Api>) -> Result<impl IntoResponse, 
     self::viewers(&mut page, &streams, &viewers);
     self::cameras(&mut page, &cameras);
     self::sources(&mut page, &sources);
+    page.count(&catalog::QUEUE_WAITING, &["requests"], control.waiting_requests() as u64);
     control.tally().collect(&mut page);
     api.requests.collect(&mut page);
     for source in &api.metrics.0 {

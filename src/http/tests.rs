@@ -464,6 +464,19 @@ async fn cors_echoes_allowed_origins_and_answers_preflights() {
     assert_eq!(rig.world.calls(), [], "a preflight starts nothing");
 }
 
+#[tokio::test(start_paused = true)]
+async fn pages_of_other_origins_change_nothing_where_origins_are_named() {
+    let rig = Rig::new();
+    let only = || AllowedOrigins::only(["https://dash.example".to_owned()]);
+    for origin in ["https://evil.example", "null"] {
+        let refused = with_origin(&rig, only(), Method::POST, origin).await;
+        assert_eq!((refused.status, &refused.body["code"]), (StatusCode::FORBIDDEN, &json!("origin_not_allowed")));
+    }
+    assert_eq!(rig.world.calls(), []);
+    let started = with_origin(&rig, only(), Method::POST, "https://dash.example").await;
+    assert_eq!(started.status, StatusCode::CREATED, "{}", started.text);
+}
+
 fn page_settings() -> PageSettings {
     PageSettings {
         api_port: 8080,

@@ -63,7 +63,8 @@ fn video(seq: u16) -> Vec<u8> {
         timestamp: u32::from(seq) * 3_600,
         ssrc: Ssrc(1_607_797_317),
     };
-    [&header.to_bytes()[..], &[0x41, 0]].concat()
+    // A delimiter and a slice: nothing that could precede it is waited for.
+    [&header.to_bytes()[..], &[0x78, 0, 2, 9, 0x10, 0, 2, 0x41, 0]].concat()
 }
 
 #[tokio::test]

@@ -241,6 +241,17 @@ pub fn scan(payload: &[u8]) -> PayloadScan {
     found
 }
 
+/// Whether a keyframe that begins with this payload lacks nothing: it holds an SPS, or announces a picture (H.264
+/// §7.4.1.2.3).
+pub fn leads(payload: &[u8]) -> bool {
+    let leads = |nal: &[u8]| matches!(nal_type(nal), NAL_SPS | NAL_AUD);
+    match Payload::parse(payload) {
+        Ok(Payload::Single(nal)) => leads(nal),
+        Ok(Payload::Aggregate(units)) => units.flatten().any(leads),
+        _ => false,
+    }
+}
+
 impl PayloadScan {
     fn add(&mut self, nal: &[u8]) {
         match nal_type(nal) {
@@ -267,6 +278,21 @@ mod tests {
             assert!(scan(payload).begins_keyframe, "{payload:x?}");
         }
         assert_eq!(scan(&stap).profile.unwrap().to_string(), "42e01f");
+    }
+
+    #[test]
+    fn a_keyframe_lacks_nothing_from_its_parameters_or_its_delimiter_on() {
+        let stap = [&[24, 0, 5][..], &SPS, &[0, 2, 0x68, 1]].concat();
+        for (payload, expected) in [
+            (&SPS[..], true),
+            (&stap, true),
+            (&[9, 0x10], true),
+            (&[0x68, 1], false),
+            (&[0x65, 1, 2], false),
+            (&[], false),
+        ] {
+            assert_eq!(leads(payload), expected, "{payload:x?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::doctor::CodecReport;
 use super::frame::{ClockPoint, Codec, Frame, MediaKind};
 use super::framer::Framer;
-use super::h264::ProfileLevelId;
+use super::h264::{self, ProfileLevelId};
 use super::receive::Placed;
 use super::reorder::{Reorder, ReorderCounters, Turn};
 use super::repair::{Part, VideoRepair};
@@ -51,7 +51,9 @@ impl Pipeline {
         }
         let Placed { seq, time, .. } = at;
         let part = Part { seq, time, marker: packet.marker(), payload: packet.payload(), starts_keyframe: false };
-        match self.reorder.turn(seq, now) {
+        // Only a decoder misses what precedes its first packet.
+        let leads = self.repair.is_none() || h264::leads(&part.payload);
+        match self.reorder.turn(seq, leads, now) {
             Turn::Next => self.advance(part, origin, now, out),
             Turn::Wait => self.reorder.hold(seq, (part, origin), now),
             Turn::Late => {

@@ -3,6 +3,9 @@
 //! A gap is waited for as long as late packets of the recent past needed, 50 ms at most. When that is over
 //! the gap is given up at once. What comes later still has its number, and is let through as late: a viewer's own
 //! buffer may have use for it.
+//!
+//! At the beginning nothing is known of the path yet, and a first keyframe without its beginning would cost a whole
+//! group of pictures: so the first gaps are waited for as long as any, and so is what may precede the first packet.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,6 +17,8 @@ use super::id::ExtSeq;
 pub const MAX_WAIT: Duration = Duration::from_millis(50);
 /// Without a late packet for this long, nothing is waited for.
 const MEMORY: Duration = Duration::from_secs(10);
+/// So long after the first packet a gap is waited for as long as any: a keyframe takes a part of it.
+const START: Duration = Duration::from_millis(500);
 /// Beyond the time that a late packet needed, for the next one.
 const MARGIN: Duration = Duration::from_millis(1);
 /// Packets held at most; a keyframe of a fast camera has some hundred. Beyond it gaps are given up.
@@ -46,7 +51,10 @@ pub struct ReorderCounters {
 /// Order of one track; `T` is what is held of a packet.
 #[derive(Debug)]
 pub struct Reorder<T> {
+    /// `None` while it is open what the first packet is.
     next: Option<ExtSeq>,
+    /// When the first packet arrived.
+    began: Option<Instant>,
     /// By number, without [`Reorder::next`].
     held: VecDeque<Held<T>>,
     gaps: VecDeque<Gap>,
@@ -74,6 +82,7 @@ impl<T> Default for Reorder<T> {
     fn default() -> Self {
         Self {
             next: None,
+            began: None,
             held: VecDeque::new(),
             gaps: VecDeque::new(),
             wait: Duration::ZERO,
@@ -84,9 +93,18 @@ impl<T> Default for Reorder<T> {
 }
 
 impl<T> Reorder<T> {
-    /// Decides about the packet `seq`, which arrived at `now` and was not seen before.
-    pub fn turn(&mut self, seq: ExtSeq, now: Instant) -> Turn {
-        let next = *self.next.get_or_insert(seq);
+    /// Decides about the packet `seq`, which arrived at `now` and was not seen before. `leads`: nobody would miss what
+    /// precedes it, if it is the first.
+    pub fn turn(&mut self, seq: ExtSeq, leads: bool, now: Instant) -> Turn {
+        self.began.get_or_insert(now);
+        let next = match self.next {
+            Some(next) => next,
+            None if leads && self.held.is_empty() => *self.next.insert(seq),
+            None => {
+                self.learn_from_filled(seq, now);
+                return Turn::Wait;
+            }
+        };
         if seq == next {
             self.next = Some(ExtSeq(seq.0 + 1));
             if !self.held.is_empty() {
@@ -119,12 +137,17 @@ impl<T> Reorder<T> {
 
     /// The next packet whose turn has come, or whose gap was waited for long enough.
     pub fn pop(&mut self, now: Instant) -> Option<T> {
-        let (first, next) = (self.held.front()?.seq, self.next?);
-        if first != next {
-            let due = self.opened().is_some_and(|opened| now >= opened + self.wait(now));
-            if !due && self.held.len() <= MAX_HELD {
-                return None;
-            }
+        let first = self.held.front()?.seq;
+        if self.next != Some(first) && self.poll_timeout().is_some_and(|due| now < due) && self.held.len() <= MAX_HELD {
+            return None;
+        }
+        self.pop_anyway(now)
+    }
+
+    /// The next packet held, whatever is missing before it: after a restart of the camera nothing is waited for.
+    pub fn pop_anyway(&mut self, now: Instant) -> Option<T> {
+        let first = self.held.front()?.seq;
+        if let Some(next) = self.next.filter(|next| *next != first) {
             let opened = self.opened().unwrap_or(now);
             self.give_up(next, first, opened);
         }
@@ -132,23 +155,22 @@ impl<T> Reorder<T> {
         self.held.pop_front().map(|held| held.item)
     }
 
-    /// The next packet held, whatever is missing before it: after a restart of the camera nothing is waited for.
-    pub fn pop_anyway(&mut self, now: Instant) -> Option<T> {
-        let (first, next) = (self.held.front()?.seq, self.next?);
-        if first != next {
-            self.give_up(next, first, now);
-        }
-        self.next = Some(ExtSeq(first.0 + 1));
-        self.held.pop_front().map(|held| held.item)
-    }
-
     /// When [`Reorder::pop`] will have something without another packet.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.opened()? + self.wait)
+        let opened = self.opened()?;
+        Some(opened + self.wait(opened))
     }
 
-    /// How long a gap is waited for at `now`.
+    /// How long a gap is waited for that is seen at `now`.
     pub fn wait(&self, now: Instant) -> Duration {
+        if self.began.is_some_and(|began| now.saturating_duration_since(began) < START) {
+            return MAX_WAIT;
+        }
+        self.learned(now)
+    }
+
+    /// What late packets of the recent past needed.
+    fn learned(&self, now: Instant) -> Duration {
         let recent = self.last_late.is_some_and(|last| now.saturating_duration_since(last) <= MEMORY);
         if recent { self.wait } else { Duration::ZERO }
     }
@@ -178,7 +200,7 @@ impl<T> Reorder<T> {
             return;
         }
         let wanted = lateness + MARGIN;
-        let current = self.wait(now);
+        let current = self.learned(now);
         self.wait = wanted.max((current * 15 + wanted) / 16).min(MAX_WAIT);
         self.last_late = Some(now);
     }
@@ -201,16 +223,27 @@ mod tests {
         now: Instant,
         out: Vec<u64>,
         late: Vec<u64>,
+        leads: bool,
     }
 
     impl Line {
+        /// One that begins with its first packet.
+        fn fresh() -> Self {
+            Self { reorder: Reorder::default(), now: Instant::now(), out: Vec::new(), late: Vec::new(), leads: true }
+        }
+
+        /// One whose beginning is over: packet 0 was long ago.
         fn new() -> Self {
-            Self { reorder: Reorder::default(), now: Instant::now(), out: Vec::new(), late: Vec::new() }
+            let mut line = Self::fresh();
+            line.arrives(0, 0);
+            line.passes(START);
+            line.out.clear();
+            line
         }
 
         fn arrives(&mut self, seq: u64, after_millis: u64) {
             self.passes(Duration::from_millis(after_millis));
-            match self.reorder.turn(ExtSeq(seq), self.now) {
+            match self.reorder.turn(ExtSeq(seq), self.leads, self.now) {
                 Turn::Next => self.out.push(seq),
                 Turn::Wait => self.reorder.hold(ExtSeq(seq), seq, self.now),
                 Turn::Late => self.late.push(seq),
@@ -228,6 +261,33 @@ mod tests {
             }
             self.now = end;
         }
+    }
+
+    #[test]
+    fn at_the_beginning_a_gap_is_waited_for_though_nothing_was_late_yet() {
+        let mut line = Line::fresh();
+        for seq in [1, 3, 2, 4, 6] {
+            line.arrives(seq, 20);
+        }
+        assert_eq!((&*line.out, &*line.late), (&[1, 2, 3, 4][..], &[][..]));
+        line.passes(MAX_WAIT);
+        assert_eq!(line.out, [1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn what_does_not_lead_is_first_only_when_nothing_came_before_it_in_50_ms() {
+        let mut line = Line::fresh();
+        line.leads = false;
+        line.arrives(3, 0);
+        line.arrives(2, 20);
+        line.leads = true;
+        line.arrives(1, 20);
+        assert_eq!((&*line.out, line.reorder.poll_timeout()), (&[][..], Some(line.now + Duration::from_millis(10))));
+        line.passes(Duration::from_millis(10));
+        assert_eq!(line.out, [1, 2, 3]);
+        assert_eq!(line.reorder.counters(), ReorderCounters { reordered: 2, late: 0, given_up: 0 });
+        line.arrives(4, 0);
+        assert_eq!(line.out, [1, 2, 3, 4]);
     }
 
     #[test]
@@ -328,6 +388,6 @@ mod tests {
         }
         let out: Vec<_> = std::iter::from_fn(|| line.reorder.pop_anyway(line.now)).collect();
         assert_eq!(out, [5, 7]);
-        assert_eq!(line.reorder.turn(ExtSeq(8), line.now), Turn::Next);
+        assert_eq!(line.reorder.turn(ExtSeq(8), true, line.now), Turn::Next);
     }
 }

@@ -2,8 +2,11 @@
 
 import { text } from './text.js';
 
+// Pages name this file in the folder of a version, others without one.
+const VERSIONED = /\/static\/v-[^/]+\/js\/config\.js$/;
+
 /** The folder that all addresses of the service lie below, also behind a path prefix. */
-export const root = new URL('../../', import.meta.url);
+export const root = new URL(VERSIONED.test(import.meta.url) ? '../../../' : '../../', import.meta.url);
 
 /** `?token=` of the page's link. */
 export const token = new URLSearchParams(location.search).get('token');

@@ -36,7 +36,7 @@ export class Connection {
   #ownCandidates = [];
   #foreignCandidates = [];
 
-  /** `options`: `signalingUrl`, `iceServers`, `camera`, `streamId` (or a promise of it), `audio`. */
+  /** `options`: `signalingUrl`, `iceServers`, `camera` (read once the stream is known), `streamId` (or a promise of it), `audio`. */
   constructor(options) {
     this.#options = options;
   }

@@ -10,9 +10,10 @@ import { isCameraId } from './dom.js';
 const MAX_CAMERAS = 16;
 
 /** The cameras of `?camera=`, as they were written. */
-export const wanted = [...new Set(new URLSearchParams(location.search).getAll('camera').flatMap((value) => value.split(','))
+export const wantedIn = (search) => [...new Set(new URLSearchParams(search).getAll('camera').flatMap((value) => value.split(','))
   .map((id) => id.trim().toUpperCase()).filter(Boolean))];
-export const cameras = wanted.filter(isCameraId).slice(0, MAX_CAMERAS);
+export const camerasIn = (search) => wantedIn(search).filter(isCameraId).slice(0, MAX_CAMERAS);
+const cameras = camerasIn(location.search);
 
 const lines = [];
 let write = (line) => lines.push(line);

@@ -48,9 +48,9 @@ export class Pane {
     this.#picture.showStill(api.stillUrl(camera));
   }
 
-  /** `early`: what was begun for it before. */
-  start(early) {
-    this.player.start(null, early);
+  /** `early`: what was begun for it before; `streamId`: the stream that runs, for whom that is known. */
+  start(early = null, streamId = null) {
+    this.player.start(streamId, early);
   }
 
   focus() {

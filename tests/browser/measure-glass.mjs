@@ -39,6 +39,8 @@ scenario('clicks', async (world) => {
       const place = (await takeFrames(viewer)).at(-1)?.number % GROUP;
       return place >= from && place < to;
     });
+    // As a pointer does on its way to the click.
+    await page.hover(link);
     const clicked = await page.evaluate((selector) => {
       const now = Date.now();
       document.querySelector(selector).click();

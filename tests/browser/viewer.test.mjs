@@ -393,3 +393,59 @@ scenario('the list to choose from says which streams have no picture, and why', 
   quiet(page);
   assert.ok(broker.port > 0);
 });
+
+scenario('a click in the list shows the picture in place; back and forward lead to the list and to the picture, and each leaving frees its viewer', async (world) => {
+  const { server, id } = await world.site();
+  assert.equal((await server.start(id)).status, 201);
+  await fetch(`${server.api}/cameras/${id}`, { method: 'PUT', body: JSON.stringify({ name: 'Yard' }) });
+  const page = await world.page(await world.browser(), null);
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket));
+  await page.goto(`${server.api}/viewer`);
+  const link = page.getByRole('link', { name: 'Watch camera Yard' });
+  await link.waitFor();
+  const listTitle = await page.title();
+  await page.evaluate(() => { window.samePage = true; });
+  const active = (selector) => page.evaluate((wanted) => document.activeElement.matches(wanted), selector);
+
+  await link.hover();
+  await until('a socket is ready for a click', () => sockets.length === 1);
+  await link.focus();
+  await until('without one it is closed', () => sockets[0].isClosed());
+  assert.equal(sockets.length, 1, 'the pointer and the focus need one');
+  assert.equal(await server.viewerCount(id), 0);
+
+  await link.click();
+  await inState(page, 'live');
+  assert.equal(sockets.length, 2);
+  assert.equal(page.url(), `${server.api}/viewer?camera=${id}`);
+  assert.equal(await page.evaluate(() => window.samePage), true, 'no page was loaded');
+  assert.equal(await page.title(), 'Live – Yard – honeycast');
+  assert.equal(await active('#stage'), true, 'the keys of the picture work at once');
+  assert.equal(await link.isVisible(), false);
+  assert.equal(await server.viewerCount(id), 1);
+  await accessible(page, 'a picture in place of the list');
+
+  await page.goBack();
+  await link.waitFor();
+  await until('nobody is counted', async () => (await server.viewerCount(id)) === 0);
+  assert.deepEqual([page.url(), await page.title()], [`${server.api}/viewer`, listTitle]);
+  assert.equal(await active(`.card[data-camera="${id}"] a`), true, 'who comes back goes on where they were');
+
+  await page.goForward();
+  await inState(page, 'live');
+  assert.equal(await page.evaluate(() => window.samePage), true);
+  assert.equal(await server.viewerCount(id), 1, 'one picture, one viewer');
+  await page.reload();
+  await inState(page, 'live');
+  await page.goBack();
+  await link.waitFor();
+  await until('nobody is counted', async () => (await server.viewerCount(id)) === 0);
+
+  // The link is one: what the browser does with it is the browser's.
+  const [tab] = await Promise.all([page.context().waitForEvent('page'), link.click({ modifiers: ['Control'] })]);
+  assert.equal(page.url(), `${server.api}/viewer`);
+  await tab.waitForURL(`${server.api}/viewer?camera=${id}`);
+  await tab.close();
+  quiet(page);
+});

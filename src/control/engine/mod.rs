@@ -72,6 +72,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
     let start_on_demand = settings.start_on_demand;
     let (registry, saving) = cameras::restore(settings.max_cameras, parts.store);
     let tally = Arc::new(Tally::default());
+    let broker = parts.broker.clone();
     let observer = Observer::new(settings.max_cameras);
     let engine = Engine {
         tally: tally.clone(),
@@ -99,7 +100,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         cameras: parts.camera_messages,
     };
     shutdown.spawn(engine.run(inputs, shutdown.clone()));
-    Control { requests, start_on_demand, tally }
+    Control { requests, start_on_demand, tally, broker }
 }
 
 struct Inputs {

@@ -106,6 +106,25 @@ async fn a_disconnected_broker_refuses_the_start_at_once_and_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_comes_before_the_first_attempt_to_reach_the_broker_has_ended_waits_for_it() {
+    let early = BrokerStatus::Disconnected { reason: "not yet".into() };
+    let rig = Rig::with_broker(early.clone());
+    let connects = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(rig.world.calls(), []);
+        rig.broker_status.send_replace(BrokerStatus::Connected);
+    };
+    let (started, ()) = tokio::join!(rig.control.start_stream(camera(), StartOptions::default()), connects);
+    assert_eq!(started.unwrap().state, State::Active);
+
+    let rig = Rig::with_broker(early);
+    let begun = tokio::time::Instant::now();
+    let error = rig.control.start_stream(camera(), StartOptions::default()).await.unwrap_err();
+    assert_eq!(error, StartError::Failed("MQTT broker is not connected: not yet".into()));
+    assert_eq!(begun.elapsed(), Duration::from_secs(3), "not for ever");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_hangs_fails_the_start_within_ten_seconds_and_everything_is_released() {
     let rig = Rig::new();
     *rig.world.broker.lock().unwrap() = Mood::Hangs;

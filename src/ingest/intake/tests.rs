@@ -175,6 +175,7 @@ fn a_closed_stream_is_deaf_and_mute() {
     let mut s = Scene::new();
     let (stream, sink) = s.open();
     s.video("10.0.0.5:4000", SLICE).unwrap();
+    s.run(Duration::from_millis(50));
     s.intake.close(stream, s.now);
     assert_eq!(s.video("10.0.0.5:4000", SLICE), Err(DropReason::Unexpected));
     assert!(s.run(Duration::from_secs(3)).is_empty());

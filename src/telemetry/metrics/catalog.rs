@@ -101,6 +101,7 @@ families! {
     EGRESS_KEYFRAME_REQUESTS: Counter "egress_keyframe_requests_total" [] "PLIs and FIRs of viewers";
     EGRESS_UNPLAYABLE: Counter "egress_unplayable_audio_packets_total" [] "Sound packets that viewers did not get, because their offers lack the codec";
     EGRESS_DROPPED_FRAMES: Counter "egress_dropped_frames_total" [] "Frames that a sending thread was too slow for";
+    EGRESS_MISSED_FRAMES: Counter "egress_missed_frames_total" [] "Frames that readers of the stream as MP4 were too slow for";
     EGRESS_UNKNOWN: Counter "egress_unknown_datagrams_total" [] "Datagrams on the viewer port that belong to no viewer";
 
     EGRESS_TCP_OPEN: Gauge "egress_tcp_connections" [] "ICE-TCP connections that are open";
@@ -125,6 +126,8 @@ families! {
     MQTT_DROPPED: Counter "mqtt_dropped_total" ["reason"] "Messages from the broker that were dropped, by reason";
     MQTT_RECONNECTS: Counter "mqtt_reconnects_total" [] "Connections to the broker after the first one";
     MQTT_REFUSED_SUBSCRIPTIONS: Counter "mqtt_refused_subscriptions_total" [] "Subscriptions that the broker refused";
+
+    QUEUE_WAITING: Gauge "queue_waiting" ["queue"] "What waits between two parts of the service, by queue";
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ import { BINARY } from './server.mjs';
  * Starts a camera and waits until its broker knows it. `tls`: `{ca, cert, key, serverName}`.
  * `args` are further options of `honeycast simulate-camera`.
  */
-export async function startCamera(folder, { id, broker, tls, args = [] }) {
+export async function startCamera(folder, { id, broker, tls, bind = '127.0.0.1', seed = 7, args = [] }) {
   const child = new Child(`camera ${id.slice(0, 8)}`, BINARY, [
-    'simulate-camera', '--broker', `127.0.0.1:${broker}`, '--camera-id', id, '--seed', '7', '--bind', '127.0.0.1',
+    'simulate-camera', '--broker', `127.0.0.1:${broker}`, '--camera-id', id, '--seed', String(seed), '--bind', bind,
     '--report', 'json', ...tlsArguments(tls), ...args,
   ], { cwd: folder });
   const camera = new Camera(child);
