@@ -386,7 +386,7 @@ fn the_service_says_what_it_is_and_describes_itself() {
     ] {
         assert!(document["paths"][path][method].is_object(), "{method} {path}");
     }
-    assert!(site.get("/docs").text.contains("\"static/js/docs.js\""));
+    assert!(site.get("/docs").text.contains("/js/docs.js\""));
     assert_eq!(site.get("/static/js/docs.js").status, 200);
     // Cameras do not get into each other's way.
     site.stream(CAMERA);
