@@ -11,8 +11,9 @@ use crate::config::{Config, Origin, STATE_DIRECTORY, Sources};
 use crate::control::{Control, LabelChange, StartOptions};
 use crate::sim::{Sim, SimSettings};
 
-/// The camera's id: not the one that `simulate-camera` takes, so that one more camera is another.
-const CAMERA: &str = "D3300000000000000000000000000001";
+/// The camera's id, and that of one more camera.
+const CAMERA: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEBF";
+const ANOTHER: &str = "56C1CADCF1FA4C6CAEBA3E2FD85EFEC0";
 /// What it is called where nobody has named it.
 const NAME: &str = "Demo camera";
 /// The broker is reached within this time, or the demo makes no sense.
@@ -125,7 +126,7 @@ fn invite(config: &Config, service: &Service) {
     let broker = if broker.contains(':') { format!("[{broker}]") } else { broker };
     println!(
         "\n  Open {scheme}://{host}:{}/ to see the camera; click its picture to watch it. Ctrl-C ends the demo.\n  \
-         One more camera, in another terminal: honeycast simulate-camera --broker {broker}:{broker_port}\n",
+         One more camera, in another terminal: honeycast simulate-camera --broker {broker}:{broker_port} --camera-id {ANOTHER}\n",
         addresses.dashboard.port()
     );
 }
