@@ -26,6 +26,10 @@ export function makeNetwork(folder) {
   ip('netns', 'add', name);
   try {
     ip('link', 'add', `${name}a`, 'type', 'veth', 'peer', 'name', `${name}b`, 'netns', name);
+    // IPv6 would give itself an address a second or two after the cable is in: to Chromium the network has changed then, and it
+    // drops what is on its way, perhaps a module of the page.
+    ip('link', 'set', `${name}a`, 'addrgenmode', 'none');
+    ip('-n', name, 'link', 'set', `${name}b`, 'addrgenmode', 'none');
     ip('address', 'add', `${host}/30`, 'dev', `${name}a`);
     ip('link', 'set', `${name}a`, 'up');
     ip('-n', name, 'address', 'add', `${guest}/30`, 'dev', `${name}b`);
