@@ -80,9 +80,12 @@ impl Times {
         }
     }
 
-    /// From the camera's last packet to the last of `viewers`, for the frames that all of them have received.
-    pub(crate) fn delays(&self, viewers: u64) -> Vec<Duration> {
-        let whole = self.frames.iter().filter(|frame| frame.viewers.load(Ordering::Relaxed) == viewers);
+    /// From the camera's last packet to the last of `viewers`, for the frames sent since `since` that all of them have
+    /// received.
+    pub(crate) fn delays(&self, viewers: u64, since: u64) -> Vec<Duration> {
+        let whole = self.frames.iter().filter(|frame| {
+            frame.viewers.load(Ordering::Relaxed) == viewers && frame.sent.load(Ordering::Relaxed) >= since
+        });
         let mut delays: Vec<_> = whole
             .map(|frame| frame.arrived.load(Ordering::Relaxed).saturating_sub(frame.sent.load(Ordering::Relaxed)))
             .map(Duration::from_nanos)

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use audience::{Audience, Show};
-use camera::{Rate, RtpCamera, TRICKLE, TWO_MBIT, Times};
+use camera::{Rate, RtpCamera, TRICKLE, TWO_MBIT, Times, now};
 use floor::Floor;
 use honeycast::base::Shutdown;
 use honeycast::sim::{Sim, SimSettings};
@@ -159,9 +159,12 @@ async fn delay(viewers: usize, unhurried: bool) {
     let stage = Stage::with_viewers(TWO_MBIT, unhurried).await;
     let mut audience = Audience::new(stage.show.clone());
     audience.join(viewers, EASY).await;
-    tokio::time::sleep(SETTLE + seconds()).await;
+    tokio::time::sleep(SETTLE).await;
+    // What those who came late were shown of earlier frames is no delay.
+    let since = now();
+    tokio::time::sleep(seconds()).await;
     sound(&audience);
-    let delays = stage.show.times.delays(viewers as u64);
+    let delays = stage.show.times.delays(viewers as u64, since);
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     println!(
         "delay {viewers}, {}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
