@@ -52,7 +52,7 @@ impl Pipeline {
         let Placed { seq, time, .. } = at;
         let part = Part { seq, time, marker: packet.marker(), payload: packet.payload(), starts_keyframe: false };
         // Only a decoder misses what precedes its first packet.
-        let leads = self.repair.is_none() || h264::leads(&part.payload);
+        let leads = || self.repair.is_none() || h264::leads(&part.payload);
         match self.reorder.turn(seq, leads, now) {
             Turn::Next => self.advance(part, origin, now, out),
             Turn::Wait => self.reorder.hold(seq, (part, origin), now),

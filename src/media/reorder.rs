@@ -93,13 +93,13 @@ impl<T> Default for Reorder<T> {
 }
 
 impl<T> Reorder<T> {
-    /// Decides about the packet `seq`, which arrived at `now` and was not seen before. `leads`: nobody would miss what
-    /// precedes it, if it is the first.
-    pub fn turn(&mut self, seq: ExtSeq, leads: bool, now: Instant) -> Turn {
+    /// Decides about the packet `seq`, which arrived at `now` and was not seen before. `leads` is asked of the
+    /// first one only: whether nobody would miss what precedes it.
+    pub fn turn(&mut self, seq: ExtSeq, leads: impl FnOnce() -> bool, now: Instant) -> Turn {
         self.began.get_or_insert(now);
         let next = match self.next {
             Some(next) => next,
-            None if leads && self.held.is_empty() => *self.next.insert(seq),
+            None if self.held.is_empty() && leads() => *self.next.insert(seq),
             None => {
                 self.learn_from_filled(seq, now);
                 return Turn::Wait;
@@ -243,7 +243,7 @@ mod tests {
 
         fn arrives(&mut self, seq: u64, after_millis: u64) {
             self.passes(Duration::from_millis(after_millis));
-            match self.reorder.turn(ExtSeq(seq), self.leads, self.now) {
+            match self.reorder.turn(ExtSeq(seq), || self.leads, self.now) {
                 Turn::Next => self.out.push(seq),
                 Turn::Wait => self.reorder.hold(ExtSeq(seq), seq, self.now),
                 Turn::Late => self.late.push(seq),
@@ -388,6 +388,6 @@ mod tests {
         }
         let out: Vec<_> = std::iter::from_fn(|| line.reorder.pop_anyway(line.now)).collect();
         assert_eq!(out, [5, 7]);
-        assert_eq!(line.reorder.turn(ExtSeq(8), true, line.now), Turn::Next);
+        assert_eq!(line.reorder.turn(ExtSeq(8), || true, line.now), Turn::Next);
     }
 }
