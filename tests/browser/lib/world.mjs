@@ -7,23 +7,40 @@ import { join, resolve } from 'node:path';
 import test from 'node:test';
 import { listen, startBroker } from './broker.mjs';
 import { launch, newPage } from './browser.mjs';
-import { makeCertificates } from './certs.mjs';
 import { startCamera } from './camera.mjs';
+import { makeCertificates } from './certs.mjs';
+import { watchMachine } from './machine.mjs';
 import { startServer } from './server.mjs';
 
 export const ARTIFACTS = resolve(import.meta.dirname, '..', 'artifacts');
 
-/** Declares a test with a world of its own. */
-export function scenario(name, body, { timeout = 120_000, skip = false } = {}) {
-  test(name, { timeout, skip }, async () => {
-    const world = new World(name);
-    try {
-      await body(world);
-    } catch (error) {
-      await world.show();
-      throw error;
-    } finally {
-      await world.close();
+/** How often a scenario is tried that measures while the machine has no time for it. */
+const ATTEMPTS = 3;
+
+/**
+ * Declares a test with a world of its own. One that `measures` figures of time is tried again if it fails on a machine that
+ * was overloaded meanwhile, by what the machine itself tells; its last attempt counts, and one on a machine that had time.
+ */
+export function scenario(name, body, { timeout = 120_000, skip = false, measures = false } = {}) {
+  const attempts = measures ? ATTEMPTS : 1;
+  test(name, { timeout: timeout * attempts, skip }, async () => {
+    for (let attempt = 1; ; attempt += 1) {
+      const load = watchMachine();
+      const world = new World(name);
+      try {
+        await body(world);
+        if (measures) console.log(JSON.stringify({ attempt, ...load() }));
+        return;
+      } catch (error) {
+        const then = load();
+        if (measures) console.log(JSON.stringify({ attempt, ...then, failed: error.message }));
+        if (attempt === attempts || !then.overloaded) {
+          await world.show();
+          throw error;
+        }
+      } finally {
+        await world.close();
+      }
     }
   });
 }
