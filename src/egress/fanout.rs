@@ -237,7 +237,8 @@ impl Fanout {
         if frame.kind() == MediaKind::Video {
             stream.gop.push(frame);
             let bytes = frame.packets.iter().map(|packet| packet.payload.len() + PACKET_OVERHEAD).sum();
-            stream.rate.add(bytes, now);
+            // A shard without viewers takes its frames later.
+            stream.rate.add(bytes, frame.arrived);
         }
         stream.taps.retain(|tap| tap.on_frame(frame));
         for viewer in &mut stream.viewers {

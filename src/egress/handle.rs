@@ -224,9 +224,9 @@ impl EgressHandle {
 
     /// Opens a stream and returns where its frames go.
     pub fn open_stream(&self, stream: StreamId) -> Arc<dyn FrameSink> {
-        self.shared.lock().open_stream(stream);
+        let audience = self.shared.lock().open_stream(stream);
         self.shared.wake.notify_one();
-        Arc::new(ShardSink { stream, shards: self.shards.clone() })
+        Arc::new(ShardSink { stream, shards: self.shards.clone(), audience })
     }
 
     /// Closes a stream and all its viewers; each yields [`EgressEvent::Closed`] with `reason`.
@@ -238,8 +238,10 @@ impl EgressHandle {
     /// The frames of a stream as they are, from the running group of pictures on. Of a stream that is not open
     /// there are none.
     pub fn tap(&self, stream: StreamId) -> FrameTap {
-        let (tap, reader) = tap::tap(self.missed_by_taps.clone());
-        // Every shard has every frame. A queue that is full drops the tap, and its reader sees the end.
+        // Every shard has every frame.
+        let watching = self.shared.lock().audience(stream).map(|audience| audience.join(0));
+        let (tap, reader) = tap::tap(self.missed_by_taps.clone(), watching);
+        // A queue that is full drops the tap, and its reader sees the end.
         if let Some(shard) = self.shards.first() {
             let _ = shard.command(Command::Tap(stream, tap));
         }

@@ -4,6 +4,7 @@
 //! `driver` owns the port and feeds `sessions` (ICE, DTLS, feedback); when a session is up, its keys
 //! go to one `shard`, whose [`fanout`] rewrites, seals and sends frames to the viewers it owns.
 
+mod audience;
 mod driver;
 pub mod fanout;
 mod handle;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::audience::{Audience, Watching};
 use super::handle::{
     AddViewer, Candidate, CloseReason, EgressEvent, IceRestart, RestartError, ViewerAnswer, ViewerError,
 };
@@ -62,6 +63,8 @@ struct Entry {
     audio: Option<Codec>,
     stream: StreamId,
     shard: usize,
+    /// Until the session is over.
+    _watching: Watching,
     counters: Arc<ViewerCounters>,
     sources: HashSet<Remote>,
     path: Option<Path>,
@@ -78,10 +81,10 @@ pub(super) struct Sessions {
     totals: Totals,
     config: SessionConfig,
     connect_timeout: Duration,
-    /// Viewers per shard: the next one goes where there are fewest.
+    /// Viewers per shard.
     load: Vec<usize>,
     entries: HashMap<ViewerId, Entry>,
-    streams: HashSet<StreamId>,
+    streams: HashMap<StreamId, Audience>,
     by_ufrag: HashMap<String, ViewerId>,
     by_source: HashMap<Remote, ViewerId>,
     timers: Timers<ViewerId>,
@@ -106,7 +109,7 @@ impl Sessions {
             connect_timeout,
             load: vec![0; shards.max(1)],
             entries: HashMap::new(),
-            streams: HashSet::new(),
+            streams: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
             timers: Timers::default(),
@@ -118,11 +121,18 @@ impl Sessions {
         }
     }
 
-    pub(super) fn open_stream(&mut self, stream: StreamId) {
-        self.streams.insert(stream);
-        for shard in 0..self.load.len() {
+    pub(super) fn open_stream(&mut self, stream: StreamId) -> Audience {
+        let shards = self.load.len();
+        let audience = self.streams.entry(stream).or_insert_with(|| Audience::new(shards)).clone();
+        for shard in 0..shards {
             self.actions.push_back(Action::Shard(shard, Command::OpenStream(stream)));
         }
+        audience
+    }
+
+    /// Who watches the stream, if it is open.
+    pub(super) fn audience(&self, stream: StreamId) -> Option<&Audience> {
+        self.streams.get(&stream)
     }
 
     pub(super) fn close_stream(&mut self, stream: StreamId, reason: &CloseReason, now: Instant) {
@@ -144,13 +154,12 @@ impl Sessions {
         offer: &ParsedOffer,
         now: Instant,
     ) -> Result<ViewerAnswer, ViewerError> {
-        if !self.streams.contains(&add.stream) {
-            return Err(ViewerError::NoStream);
-        }
+        let Some(audience) = self.streams.get(&add.stream) else { return Err(ViewerError::NoStream) };
         let running = RunningCodecs { profile_level_id: add.profile_level_id.as_deref(), audio: add.audio };
         let (session, answer) =
             Session::accept(offer, &self.config, running, now).map_err(|e| ViewerError::Offer(e.to_string()))?;
-        let shard = (0..self.load.len()).min_by_key(|shard| self.load[*shard]).unwrap_or(0);
+        let shard = audience.place(&self.load);
+        let watching = audience.join(shard);
         self.load[shard] += 1;
         self.by_ufrag.insert(session.local_ufrag().to_owned(), add.viewer);
         let entry = Entry {
@@ -160,6 +169,7 @@ impl Sessions {
             audio: add.audio,
             stream: add.stream,
             shard,
+            _watching: watching,
             counters: Arc::default(),
             sources: HashSet::new(),
             path: None,

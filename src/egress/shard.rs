@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::audience::Audience;
 use super::fanout::Fanout;
 use super::handle::EgressEvent;
 use super::tap::Tap;
@@ -25,6 +26,8 @@ use crate::webrtc::Remote;
 const FRAME_QUEUE: usize = 8_192;
 /// Commands that may wait. When full, the sender keeps them, but for NACKs and PLIs, which browsers repeat.
 const COMMAND_QUEUE: usize = 4_096;
+/// Frames that nobody watches on a shard only have to be remembered: it takes so many at a time.
+const UNWATCHED: u64 = 64;
 /// Sender reports and closed viewers are looked after this often.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -68,14 +71,16 @@ impl ShardInbox {
         }
     }
 
-    fn frame(&self, stream: StreamId, frame: Arc<Frame>) {
+    fn frame(&self, stream: StreamId, frame: Arc<Frame>, watched: bool) {
         // Counted before the shard can take it, or the figure would fall below zero.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         if self.frames.try_send((stream, frame)).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        self.thread.unpark();
+        if watched || waiting >= UNWATCHED {
+            self.thread.unpark();
+        }
     }
 
     /// Frames that wait for the shard now.
@@ -93,12 +98,13 @@ impl ShardInbox {
 pub(super) struct ShardSink {
     pub(super) stream: StreamId,
     pub(super) shards: Arc<[ShardInbox]>,
+    pub(super) audience: Audience,
 }
 
 impl FrameSink for ShardSink {
     fn push(&self, frame: Arc<Frame>) {
-        for shard in self.shards.iter() {
-            shard.frame(self.stream, frame.clone());
+        for (index, shard) in self.shards.iter().enumerate() {
+            shard.frame(self.stream, frame.clone(), self.audience.on(index) > 0);
         }
     }
 }
@@ -133,20 +139,26 @@ fn run(
     sink: &mut SocketSink,
 ) {
     let mut fanout = Fanout::new();
+    let take = |fanout: &mut Fanout, sink: &mut SocketSink| {
+        let Ok((stream, frame)) = frames.try_recv() else { return false };
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        fanout.on_frame(stream, &frame, Instant::now(), sink);
+        true
+    };
     let mut next_tick = Instant::now() + TICK;
     loop {
         let mut idle = true;
         while let Ok(command) = commands.try_recv() {
             idle = false;
+            // Who comes sees what has come before as past.
+            if matches!(command, Command::Add(_) | Command::Tap(..)) {
+                while take(&mut fanout, sink) {}
+            }
             if !apply(&mut fanout, command, sink) {
                 return;
             }
         }
-        if let Ok((stream, frame)) = frames.try_recv() {
-            idle = false;
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            fanout.on_frame(stream, &frame, Instant::now(), sink);
-        }
+        idle &= !take(&mut fanout, sink);
         let now = Instant::now();
         fanout.replay(now, sink);
         fanout.take_turns(now, sink);

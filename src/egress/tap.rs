@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::audience::Watching;
 use crate::media::Frame;
 use crate::media::cache::GopCache;
 
@@ -19,6 +20,8 @@ const QUEUE: usize = 512;
 pub struct FrameTap {
     incoming: mpsc::Receiver<Vec<Arc<Frame>>>,
     group: VecDeque<Arc<Frame>>,
+    /// Frames come at once as long as somebody watches.
+    _watching: Option<Watching>,
 }
 
 /// Where a shard puts them.
@@ -29,10 +32,10 @@ pub(super) struct Tap {
     missed: Arc<AtomicU64>,
 }
 
-/// A tap and its reader.
-pub(super) fn tap(missed: Arc<AtomicU64>) -> (Tap, FrameTap) {
+/// A tap and its reader, who is one of those who watch.
+pub(super) fn tap(missed: Arc<AtomicU64>, watching: Option<Watching>) -> (Tap, FrameTap) {
     let (frames, incoming) = mpsc::channel(QUEUE);
-    (Tap { frames, missed }, FrameTap { incoming, group: VecDeque::new() })
+    (Tap { frames, missed }, FrameTap { incoming, group: VecDeque::new(), _watching: watching })
 }
 
 impl FrameTap {
@@ -53,7 +56,7 @@ impl FrameTap {
 
     /// These frames as the running group of pictures, and what keeps the stream from ending after them.
     pub fn of(frames: Vec<Arc<Frame>>) -> (Self, impl Send + 'static) {
-        let (tap, reader) = tap(Arc::default());
+        let (tap, reader) = tap(Arc::default(), None);
         // There is room: nothing was sent yet.
         let _ = tap.frames.try_send(frames);
         (reader, tap)
@@ -88,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn frames_that_a_slow_reader_misses_are_counted_and_those_that_it_has_room_for_come_in_order() {
         let (missed, now) = (Arc::<AtomicU64>::default(), Instant::now());
-        let (tap, mut reader) = tap(missed.clone());
+        let (tap, mut reader) = tap(missed.clone(), None);
         let frame = |n: usize| {
             let time = RtpTime(n as u64);
             let clock = ClockPoint { at: now, rtp: time, rate: 90_000 };
