@@ -1,9 +1,9 @@
 // The service worker: without a network, a page from its cache that waits for the server. The API, pictures and pages with
 // live content are never kept. Files with a version are the browser's: kept here too, they would be more with each version.
 
-const CACHE = 'honeycast-2';
+const CACHE = 'honeycast-3';
 const root = new URL('./', self.location);
-const OFFLINE = ['static/offline.html', 'static/style.css', 'static/icon.svg', 'static/js/theme.js', 'static/js/offline.js', 'static/js/text.js']
+const OFFLINE = ['static/offline.html', 'static/style.css', 'static/icon.svg', 'static/js/before.js', 'static/js/offline.js', 'static/js/text.js']
   .map((path) => new URL(path, root).href);
 // The server's answers vary by origin; what is kept is all of one.
 const ANY_ORIGIN = { ignoreVary: true };

@@ -5,7 +5,7 @@ import { text } from './text.js';
 
 // From opening the socket to media transport established.
 const CONNECT_TIMEOUT_MS = 15_000;
-// From the answer to media transport; relays need some seconds, and HTTP waits behind this.
+// From the answer to media transport; relays need some seconds, and MP4 waits behind this.
 const MEDIA_TIMEOUT_MS = 8_000;
 // `disconnected` often heals by itself; this long it may try.
 const DISCONNECT_GRACE_MS = 5_000;

@@ -77,7 +77,7 @@ export class Pane {
     const { video } = this.#picture;
     parts.name = h('span', { class: 'pane-name' });
     parts.bars = h('span', { class: 'bars', role: 'img' }, [1, 2, 3, 4].map(() => h('i')));
-    parts.mode = h('span', { class: 'chip', hidden: true, title: words.fallbackWhy }, words.fallback);
+    parts.mode = h('span', { class: 'chip', hidden: true, title: words.fallbackWhy });
     parts.spinner = h('span', { class: 'spinner', 'aria-hidden': 'true' });
     parts.title = h('p', { class: 'veil-title' });
     parts.detail = h('p', { class: 'veil-detail' });
@@ -134,7 +134,8 @@ export class Pane {
     parts.again.hidden = !ended && !needsPlay;
     setText(parts.again, needsPlay ? words.play : words.again);
     parts.stop.disabled = ended;
-    parts.mode.hidden = mode !== 'http';
+    parts.mode.hidden = mode === 'webrtc';
+    if (!parts.mode.hidden) setText(parts.mode, words.fallback[mode]);
     const bars = quality(state, stats);
     setData(parts.bars, 'level', String(bars));
     const label = words.quality.label(words.quality[bars]);

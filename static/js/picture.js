@@ -10,6 +10,7 @@ export class Picture {
   video;
   #still;
   #last;
+  #pending = null;
 
   constructor({ id } = {}) {
     this.#still = h('video', { class: 'still', muted: true, playsinline: true, hidden: true, 'aria-hidden': 'true', tabindex: '-1', disablepictureinpicture: true });
@@ -27,7 +28,9 @@ export class Picture {
   /** Until there is something better; `certain` as in `still.js`. */
   async showStill(url, certain = false) {
     if (this.node.dataset.has !== 'nothing') return;
-    if (await showStill(this.#still, url, certain) && this.node.dataset.has === 'nothing') this.node.dataset.has = 'still';
+    // Asked again while it is being loaded, it would begin anew.
+    this.#pending ??= showStill(this.#still, url, certain).finally(() => { this.#pending = null; });
+    if (await this.#pending && this.node.dataset.has === 'nothing') this.node.dataset.has = 'still';
   }
 
   /** The frame that is shown, as PNG; `null` without one. */
@@ -50,13 +53,18 @@ export class Picture {
   #fresh() {
     this.node.dataset.has = 'live';
     this.#last.hidden = true;
-    hideStill(this.#still);
+    this.#hideStill();
   }
 
   #clear() {
     this.node.dataset.has = 'nothing';
     this.#last.hidden = true;
     this.#last.width = this.#last.height = 0;
+    this.#hideStill();
+  }
+
+  #hideStill() {
     hideStill(this.#still);
+    this.#pending = null;
   }
 }

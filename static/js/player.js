@@ -2,7 +2,7 @@
 
 import { withToken } from './config.js';
 import { Connection } from './connection.js';
-import { fallbackOffered, playOverHttp } from './fallback.js';
+import { fallbackOffered, playAsMp4 } from './fallback.js';
 import { sentence } from './format.js';
 import { FROZEN_AFTER_MS, FrameWatch } from './frames.js';
 import { NO_STATS, StatsReader } from './stats.js';
@@ -25,7 +25,7 @@ const DEAD_AFTER_SLEEP_MS = 4_000;
 const SLEEP_MS = 10_000;
 // A stopped stream may be started by somebody else.
 const RETURN_MS = 3_000;
-// So many times without a path for media, and HTTP is tried; where there never was one, the first is enough.
+// So many times without a path for media, and MP4 is tried; where there never was one, the first is enough.
 const ICE_FAILURES = 2;
 
 /**
@@ -235,9 +235,9 @@ export class Player extends EventTarget {
       // Only a stop by somebody is respected: after a restart of the service, or a failure, the stream is wanted still.
       mayStart = lost.kind !== 'stopped';
       if (lost.kind === 'stopped') continue;
-      if (iceFailures >= (everConnected ? ICE_FAILURES : 1) && fallbackOffered() && await this.#watchOverHttp(signal)) {
+      if (iceFailures >= (everConnected ? ICE_FAILURES : 1) && fallbackOffered() && await this.#watchAsMp4(signal)) {
         failures = 0;
-        // HTTP only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
+        // It only ends; whether somebody stopped the stream, the server remembers, unless it is a new one.
         const last = await this.#api.lastState(this.#camera, signal).catch(() => null);
         signal.throwIfAborted();
         mayStart = !['stopping', 'stopped'].includes(last?.value);
@@ -367,26 +367,26 @@ export class Player extends EventTarget {
     return { ...lost, stable, connected };
   }
 
-  // Plays over HTTP until that ends; whether it was worth trying.
-  async #watchOverHttp(signal) {
+  // Plays without WebRTC until that ends; whether it was worth trying.
+  async #watchAsMp4(signal) {
     this.#log(text.player.fallbackTry);
     this.#set({ state: 'connecting', detail: sentence(text.player.fallbackTry), frozenSeconds: 0 });
     this.#keep();
     this.#frames.reset();
-    let played = false;
+    let mode = null;
     const timer = setInterval(() => {
       const age = this.#frames.age();
       if (age === null) return;
-      if (age <= FROZEN_AFTER_MS) this.#set({ state: 'live', detail: '', frozenSeconds: 0, mode: 'http', stats: { ...NO_STATS, width: this.#video.videoWidth, height: this.#video.videoHeight } });
+      if (age <= FROZEN_AFTER_MS) this.#set({ state: 'live', detail: '', frozenSeconds: 0, mode, stats: { ...NO_STATS, width: this.#video.videoWidth, height: this.#video.videoHeight } });
       else this.#set({ state: 'frozen', frozenSeconds: Math.floor(age / 1000) });
     }, TICK_MS);
     try {
-      const how = await playOverHttp(this.#video, this.#api.liveUrl(this.#camera), signal, () => { played = true; });
+      const how = await playAsMp4(this.#video, this.#api.liveUrl(this.#camera), signal, (way) => { mode = way; });
       this.#log(`${text.player.fallbackEnded}: ${how}`);
     } finally {
       clearInterval(timer);
     }
-    return played;
+    return mode !== null;
   }
 
   #showWaiting(age, connected, why) {

@@ -192,8 +192,8 @@ export const text = {
     frozenFor: (seconds) => `Frozen for ${seconds} s`,
     frozenSpoken: 'The picture is frozen',
     quality: { label: (words) => `Connection: ${words}`, 4: 'very good', 3: 'good', 2: 'fair', 1: 'poor', 0: 'no picture' },
-    fallback: 'Over HTTP, some seconds late',
-    fallbackWhy: 'No direct connection was possible (UDP may be blocked), so the picture comes over HTTP, some seconds late.',
+    fallback: { websocket: 'Over WebSocket, some seconds late', http: 'Over HTTP, some seconds late' },
+    fallbackWhy: 'No direct connection was possible (UDP may be blocked), so the picture comes the way web pages do, some seconds late.',
   },
 
   watch: { details: 'Details' },
@@ -217,8 +217,8 @@ export const text = {
     asleep: 'This device was asleep',
     offline: 'This device has no network',
     unplayable: 'The browser cannot play it',
-    fallbackTry: 'No direct connection; trying over HTTP',
-    fallbackEnded: 'The picture over HTTP has ended',
+    fallbackTry: 'No direct connection; trying the way web pages come',
+    fallbackEnded: 'The picture without a direct connection has ended',
   },
 
   connection: {
@@ -238,7 +238,7 @@ export const text = {
   stats: {
     resolution: 'Resolution', fps: 'Frame rate', bitrate: 'Bitrate', loss: 'Loss', lost: 'Packets lost', jitter: 'Jitter', rtt: 'Round trip', delay: 'Delay here', decoded: 'Frames decoded',
     dropped: 'Frames dropped', codec: 'Codec', decoder: 'Decoder', candidate: 'Route', srtp: 'SRTP', dtls: 'DTLS', freezes: 'Freezes', repaired: 'Packets repaired', mode: 'Transport',
-    untold: 'not told by this browser', webrtc: 'WebRTC', http: 'HTTP (fMP4)',
+    untold: 'not told by this browser', webrtc: 'WebRTC', websocket: 'WebSocket (fMP4)', http: 'HTTP (fMP4)',
   },
 
   log: {

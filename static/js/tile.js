@@ -10,6 +10,8 @@ const words = text.tile;
 // Scrolling past is no reason to connect.
 const SETTLE_MS = 50;
 const RELEASE_MS = 1_000;
+// Connections of all tiles take the time that their first pictures need; a still may take so long before it is not waited for.
+const STILL_MS = 400;
 
 /** The name that people gave, or the id. */
 export const nameOf = (camera) => camera.name || camera.camera_id;
@@ -33,6 +35,8 @@ export class Tile {
   #visible = false;
   #wanted = false;
   #mode = 'always';
+  // Until when its first still is waited for.
+  #stillBy = null;
   #timer;
 
   /** `on`: `toggle(camera)`, `group(camera)`, `move(camera, key)`, `grab(event, tile)`. */
@@ -162,7 +166,8 @@ export class Tile {
     const stream = this.camera.streamInfo;
     const wants = this.#visible && !document.hidden && stream?.state === 'active' && (this.#mode === 'always' || this.#wanted);
     if (wants === this.#player.running) return;
-    this.#timer = setTimeout(() => (wants ? this.#player.start(this.camera.streamInfo?.stream_id) : this.#release()), wants ? SETTLE_MS : RELEASE_MS);
+    const settle = Math.max(SETTLE_MS, (this.#stillBy ?? 0) - performance.now());
+    this.#timer = setTimeout(() => (wants ? this.#player.start(this.camera.streamInfo?.stream_id) : this.#release()), wants ? settle : RELEASE_MS);
   }
 
   #release() {
@@ -171,7 +176,13 @@ export class Tile {
   }
 
   #showStill() {
-    if (this.camera.streamInfo?.media?.last_keyframe_at) this.#picture.showStill(this.#api.stillUrl(this.id), true);
+    if (!this.camera.streamInfo?.media?.last_keyframe_at) return;
+    this.#stillBy ??= performance.now() + STILL_MS;
+    this.#picture.showStill(this.#api.stillUrl(this.id), true).then(() => {
+      if (this.#stillBy === 0) return;
+      this.#stillBy = 0;
+      this.#decide();
+    });
   }
 
   #drawPicture() {

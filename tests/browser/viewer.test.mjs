@@ -297,10 +297,9 @@ scenario('a camera that is away: the reason in words, and live when it connects'
   await inState(page, 'live', 60_000);
 }, { timeout: 150_000 });
 
-scenario('where no media gets through, the picture comes over HTTP and the page says so', async (world) => {
-  const { server, id } = await world.site();
-  const page = await world.page(await world.browser(), null);
-  // No candidate of the server reaches the page, as behind a wall that lets no UDP through.
+/** A page that no candidate of the server reaches, as behind a wall that lets no UDP through. */
+async function behindAWall(world, server, options) {
+  const page = await world.page(await world.browser(), null, options);
   await page.routeWebSocket((url) => url.port === server.addresses.signaling.split(':')[1], (socket) => {
     const upstream = socket.connectToServer();
     upstream.onMessage((message) => {
@@ -310,23 +309,67 @@ scenario('where no media gets through, the picture comes over HTTP and the page 
       socket.send(JSON.stringify(parsed));
     });
   });
+  return page;
+}
+
+const playsBy = (page, mode) => async () => (await page.evaluate(() => window.honeycast.mode)) === mode && (await snapshot(page)).state === 'live';
+
+scenario('where no media gets through, the picture comes over a WebSocket and the page says so', async (world) => {
+  const { server, id } = await world.site();
+  const page = await behindAWall(world, server);
   await page.goto(viewerUrl(server, id));
-  const overHttp = async () => (await page.evaluate(() => window.honeycast.mode)) === 'http' && (await snapshot(page)).state === 'live';
-  await until('it plays over HTTP', overHttp, 60_000);
-  await page.getByText('Over HTTP, some seconds late').waitFor();
+  const plays = playsBy(page, 'websocket');
+  await until('it plays over a WebSocket', plays, 60_000);
+  await page.getByText('Over WebSocket, some seconds late').waitFor();
+  const [viewer] = (await server.get(`/viewers/${id}`)).body.viewers;
+  assert.equal(viewer.stats.protocol, 'websocket');
   server.child.kill('SIGSTOP');
   try {
     await inState(page, 'frozen');
-    assert.match(await page.locator('#status-text').innerText(), /^Frozen for \d+ s$/, 'what stands still is not live, over HTTP neither');
+    assert.match(await page.locator('#status-text').innerText(), /^Frozen for \d+ s$/, 'what stands still is not live, without WebRTC neither');
   } finally {
     server.child.kill('SIGCONT');
   }
-  await until('it plays on', overHttp);
+  await until('it plays on', plays);
   assert.equal((await server.post(`/streams/${id}/stop`)).status, 200);
   await inState(page, 'stopped');
   assert.equal((await server.get('/streams')).body.count, 0, 'what somebody stopped stays stopped');
   assert.deepEqual(page.problems, []);
 }, { timeout: 150_000 });
+
+scenario('where no socket for the picture gets through either, it comes over HTTP', async (world) => {
+  const { server, id } = await world.site();
+  const refuse = () => {
+    const Socket = window.WebSocket;
+    window.WebSocket = class extends Socket {
+      constructor(url) {
+        super(/live\.mp4/.test(url) ? 'ws://127.0.0.1:9/' : url);
+      }
+    };
+  };
+  const page = await behindAWall(world, server, { before: [refuse] });
+  await page.goto(viewerUrl(server, id));
+  await until('it plays over HTTP', playsBy(page, 'http'), 60_000);
+  await page.getByText('Over HTTP, some seconds late').waitFor();
+  const [viewer] = (await server.get(`/viewers/${id}`)).body.viewers;
+  assert.equal(viewer.stats.protocol, 'http');
+  assert.deepEqual(page.problems, []);
+}, { timeout: 150_000 });
+
+scenario('a page one of whose modules could not be fetched says so and loads itself again', async (world) => {
+  const { server, id } = await world.site();
+  const page = await world.page(await world.browser(), null);
+  let refused = 0;
+  await page.route(/\/js\/zoom\.js$/, (route) => {
+    refused += 1;
+    return refused <= 2 ? route.abort() : route.continue();
+  });
+  await page.goto(viewerUrl(server, id));
+  await page.getByText('Parts of this page could not be loaded.').waitFor();
+  await inState(page, 'live', 60_000);
+  assert.ok(refused > 2);
+  assert.equal(await page.evaluate(() => sessionStorage.getItem('honeycast.reloads')), '0', 'the next fault is a first one');
+});
 
 scenario('the still is there first, dimmed or marked, and never called live', async (world) => {
   const { server, id } = await world.site();
