@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 /// Messages per receive call and bytes each can hold (a GRO train of up to 64 KiB).
 const BATCH: usize = 16;
@@ -77,9 +77,10 @@ pub struct Datagram {
     pub bytes: Bytes,
 }
 
-/// A socket that tasks receive from.
+/// A socket that tasks receive from. They wait for datagrams only: a socket that many frames leave by has room again after
+/// each of them, and would wake its task as often.
 pub struct BatchSocket {
-    socket: UdpSocket,
+    socket: AsyncFd<std::net::UdpSocket>,
     state: UdpSocketState,
     is_ipv4: bool,
 }
@@ -90,10 +91,14 @@ impl BatchSocket {
     /// # Errors
     ///
     /// The socket's options cannot be set, or there is no tokio runtime.
+    #[expect(
+        deprecated,
+        reason = "what takes its place is unsafe, for descriptors that change; the standard library's stay"
+    )]
     pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let is_ipv4 = socket.local_addr()?.is_ipv4();
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state, is_ipv4 })
+        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)?, state, is_ipv4 })
     }
 
     /// Whether it is bound to an IPv4 address.
@@ -103,7 +108,7 @@ impl BatchSocket {
 
     /// Whether there is something to read.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_recv_ready(cx).map(drop)
+        self.socket.poll_read_ready(cx).map(drop)
     }
 
     /// Resolves when there is something to read.
@@ -118,7 +123,7 @@ impl BatchSocket {
     /// The socket's buffer is full, or an earlier send's ICMP error shows up.
     pub fn try_send(&self, to: SocketAddr, local_ip: Option<IpAddr>, bytes: &[u8]) -> io::Result<()> {
         let transmit = Transmit { destination: to, ecn: None, contents: bytes, segment_size: None, src_ip: local_ip };
-        self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
+        self.state.try_send(self.socket.get_ref().into(), &transmit)
     }
 }
 
@@ -140,12 +145,13 @@ impl BatchReceiver {
         for _ in 0..CALLS_PER_TURN {
             let mut slices = self.buffers.chunks_exact_mut(MESSAGE_SIZE).map(IoSliceMut::new).collect::<Vec<_>>();
             let mut metas = [RecvMeta::default(); BATCH];
-            let count = match socket.try_io(Interest::READABLE, || state.recv(socket.into(), &mut slices, &mut metas)) {
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                // ICMP errors of earlier sends show up here; the next call goes on.
-                Err(_) => continue,
-            };
+            let count =
+                match socket.try_io(Interest::READABLE, |socket| state.recv(socket.into(), &mut slices, &mut metas)) {
+                    Ok(count) => count,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                    // ICMP errors of earlier sends show up here; the next call goes on.
+                    Err(_) => continue,
+                };
             for (meta, message) in metas[..count].iter().zip(self.buffers.chunks_exact(MESSAGE_SIZE)) {
                 for datagram in message[..meta.len].chunks(meta.stride.max(1)) {
                     if self.chunk.capacity() < datagram.len() {
