@@ -27,6 +27,8 @@ pub(super) struct Expectation {
     video_since: Option<Instant>,
     /// The IP of a source that was given up after a long silence.
     former_ip: Option<IpAddr>,
+    /// The media clocks of sources that were given up: the camera may go on elsewhere, unannounced.
+    former_clocks: [Option<Clock>; 3],
     dispute: Option<Dispute>,
     disputed_packets: u64,
     /// Sound that may be its own was refused.
@@ -98,6 +100,7 @@ impl Expectation {
             slots: [None; 3],
             video_since: None,
             former_ip: None,
+            former_clocks: [None; 3],
             dispute: None,
             disputed_packets: 0,
             disputed_sound: false,
@@ -117,7 +120,7 @@ impl Expectation {
 
     /// Its media clocks, each with its possible rates in Hz.
     pub(super) fn clocks(&self) -> impl Iterator<Item = (&'static [u32], Clock)> {
-        SLOTS.into_iter().filter_map(|slot| Some((clock_rates(slot), self.holder(slot)?.clock?)))
+        SLOTS.into_iter().filter_map(|slot| Some((clock_rates(slot), self.clock(slot)?)))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
@@ -344,14 +347,19 @@ impl Expectation {
     }
 
     pub(super) fn has_clock(&self, slot: Slot) -> bool {
-        self.holder(slot).is_some_and(|holder| holder.clock.is_some())
+        self.clock(slot).is_some()
+    }
+
+    fn clock(&self, slot: Slot) -> Option<Clock> {
+        self.holder(slot).and_then(|holder| holder.clock).or(self.former_clocks[slot as usize])
     }
 
     /// Gives a source up.
     pub(super) fn let_go(&mut self, source: SocketAddr) {
-        for slot in &mut self.slots {
-            if slot.take_if(|holder| holder.source == source).is_some() {
+        for (slot, former) in self.slots.iter_mut().zip(&mut self.former_clocks) {
+            if let Some(holder) = slot.take_if(|holder| holder.source == source) {
                 self.former_ip = Some(source.ip().to_canonical());
+                *former = holder.clock.or(*former);
             }
         }
     }
@@ -363,7 +371,7 @@ impl Expectation {
         }
         // While its own source is alive, only that source can have become the stranger, and its clock goes on.
         if let Some((slot, clue, at)) = stranger.clock
-            && let Some(own) = self.holder(slot).and_then(|holder| holder.clock)
+            && let Some(own) = self.clock(slot)
         {
             let fits = own.fits(clue, clock_rates(slot), at);
             // Also where it is not known to be yet.
@@ -380,8 +388,7 @@ impl Expectation {
 
     /// Whether a clue shows that the packet is this stream's.
     pub(super) fn fits(&self, arrival: &Arrival<'_>, now: Instant) -> bool {
-        let clock = |slot: Slot| self.holder(slot).and_then(|holder| holder.clock);
-        let fits = |slot: Slot, clue| clock(slot).is_some_and(|own| own.fits(clue, clock_rates(slot), now));
+        let fits = |slot: Slot, clue| self.clock(slot).is_some_and(|own| own.fits(clue, clock_rates(slot), now));
         match arrival.clue {
             Clue::None => false,
             Clue::Rtp(clue) => fits(arrival.slot, clue),

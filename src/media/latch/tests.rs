@@ -709,3 +709,22 @@ fn a_stream_that_is_started_again_takes_its_cameras_old_port_with_a_new_clock_an
         assert_eq!(rtp(&mut other, "10.0.0.5:4000", Slot::Video, 3_000_000_000), Ok(1));
     }
 }
+
+#[test]
+fn a_camera_whose_old_address_is_anothers_by_now_does_not_become_the_picture_of_one_that_was_never_heard() {
+    let mut scene = Scene::new();
+    let start = scene.now;
+    scene.open(1, Some("10.0.0.1"));
+    scene.after(100);
+    assert_eq!(scene.clocked("10.0.0.1:4032", start, 0), Ok(1));
+    scene.open(2, None);
+    // Nobody has told yet that it has moved: only its clock says whose this is.
+    scene.after(100);
+    assert_eq!(scene.clocked("10.0.0.9:4052", start, 0), Err(Unlatched::Ambiguous));
+    scene.after(4 * SECOND);
+    assert!(scene.clocked("10.0.0.1:4032", start, 700_000_000).is_err());
+    scene.after(100);
+    assert_eq!(scene.clocked("10.0.0.9:4052", start, 0), Err(Unlatched::Ambiguous));
+    scene.latch.expect(1, "10.0.0.9".parse().unwrap(), scene.now);
+    assert_eq!(scene.clocked("10.0.0.9:4052", start, 0), Ok(1));
+}
