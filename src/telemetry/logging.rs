@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload};
@@ -20,6 +20,9 @@ const QUIET: [(&str, &str); 4] = [
     ("mqtt5", "mqtt5=warn"),
     ("tungstenite", "tungstenite=warn"),
 ];
+
+/// Lines that wait for standard error. The queue takes 32 bytes for each, whether it is there or not.
+const MAX_WAITING_LINES: usize = 16_384;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +62,8 @@ pub struct LogGuard(#[expect(dead_code, reason = "it works by being dropped")] W
 /// Lines go through a bounded queue to a thread of their own; when standard error blocks for so long that
 /// the queue is full, lines are dropped and media is not held up.
 pub fn init(config: &LogConfig) -> LogGuard {
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING_LINES).finish(std::io::stderr());
     let (subscriber, handle) = subscriber(config, writer);
     // An error means that a subscriber is there already.
     if subscriber.try_init().is_ok() {
