@@ -44,6 +44,15 @@ pub(super) struct Holder {
     clock: Option<Clock>,
 }
 
+impl Holder {
+    /// Whether both were there at once. One that was pinned only after the stranger had come may have been the stranger before,
+    /// and again since a pause of that.
+    fn was_heard_beside(&self, stranger: &Stranger) -> bool {
+        let since = if self.pinned <= stranger.first { stranger.first } else { stranger.resumed };
+        self.last >= since + CONFIRM
+    }
+}
+
 /// What a source is to a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -256,7 +265,7 @@ impl Expectation {
     fn free_slot(&self, slot: Slot, stranger: &Stranger, ip: IpAddr, now: Instant) -> Standing {
         match (self.holder(slot), slot) {
             // It was there while the real source was alive: it is not its successor.
-            (Some(holder), _) if stranger.first + CONFIRM <= holder.last => Standing::No(Some(Unlatched::SlotTaken)),
+            (Some(holder), _) if holder.was_heard_beside(stranger) => Standing::No(Some(Unlatched::SlotTaken)),
             // Since when it is there tells: who waited for sound then may own it, though it had to be confirmed.
             (_, Slot::Audio) if !self.audio_may_come(stranger.first, now) => match self.is_live(Slot::Video, ip, now) {
                 true => Standing::Late,
@@ -278,7 +287,7 @@ impl Expectation {
     ) -> Standing {
         let mut live = slots.into_iter().filter(|slot| self.is_live(*slot, ip, now)).peekable();
         let soon = live.peek().is_some();
-        let heard = live.filter_map(|slot| self.holder(slot)).any(|own| own.last >= stranger.first + CONFIRM);
+        let heard = live.filter_map(|slot| self.holder(slot)).any(|own| own.was_heard_beside(stranger));
         match (heard, near) {
             (true, true) => Standing::No(Some(Unlatched::SlotTaken)),
             (true, false) => Standing::No(None),

@@ -20,6 +20,8 @@ const SECOND_CHANCES: usize = 8;
 pub(super) struct Stranger {
     /// Since when it has been sending without a pause of [`RELATCH_SILENCE`], and as one source.
     pub(super) first: Instant,
+    /// The same without a pause of [`CONFIRM`]; of reports, which are always apart, as `first`.
+    pub(super) resumed: Instant,
     pub(super) last: Instant,
     /// Since then.
     pub(super) packets: u64,
@@ -121,7 +123,11 @@ impl Strangers {
             let is_anew = stranger.begins_anew(arrival, now);
             if silence >= RELATCH_SILENCE || is_anew {
                 stranger.first = now;
+                stranger.resumed = now;
                 stranger.packets = 0;
+            }
+            if silence >= CONFIRM && arrival.slot != Slot::Rtcp {
+                stranger.resumed = now;
             }
             // Its camera may have restarted, or the address is another camera's now.
             if let Past::Of(camera) = stranger.past
@@ -140,13 +146,13 @@ impl Strangers {
         }
         let mut past = Past::Unknown;
         compare(&mut past, &mut self.clocks);
-        self.insert(key, Stranger { first: now, last: now, packets: 1, past, clock, touched: false })
+        self.insert(key, Stranger { first: now, resumed: now, last: now, packets: 1, past, clock, touched: false })
     }
 
     /// A source has lost its stream; `clock` is its media clock, if it had one.
     pub(super) fn remember(&mut self, key: Key, past: Past, clock: LastClock, now: Instant) {
         let clock = clock.map(|(slot, Clock { ssrc, timestamp, at })| (slot, RtpClue { ssrc, timestamp }, at));
-        self.insert(key, Stranger { first: now, last: now, packets: 0, past, clock, touched: true });
+        self.insert(key, Stranger { first: now, resumed: now, last: now, packets: 0, past, clock, touched: true });
     }
 
     /// Those for which `suspected` holds may have been `camera`'s.
