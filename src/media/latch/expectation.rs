@@ -45,11 +45,9 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Whether both were there at once. One that was pinned only after the stranger had come may have been the stranger before,
-    /// and again since a pause of that.
+    /// Whether both were there at once.
     fn was_heard_beside(&self, stranger: &Stranger) -> bool {
-        let since = if self.pinned <= stranger.first { stranger.first } else { stranger.resumed };
-        self.last >= since + CONFIRM
+        self.last >= stranger.resumed + CONFIRM
     }
 }
 
@@ -343,7 +341,7 @@ impl Expectation {
     /// not long ago. One that was silent for longer has stopped, and tells where it is before it hears of `play`.
     pub(super) fn may_have_moved(&self, stranger: &Stranger, now: Instant) -> bool {
         let last = self.slots.iter().flatten().map(|holder| holder.last).max();
-        last.is_none_or(|last| last < stranger.first + CONFIRM && now < last + STARVED)
+        last.is_none_or(|last| last < stranger.resumed + CONFIRM && now < last + STARVED)
     }
 
     fn is_suspected(&self, stranger: &Stranger) -> bool {

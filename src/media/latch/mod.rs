@@ -52,6 +52,9 @@ pub const AUDIO_GRACE: Duration = Duration::from_secs(3);
 /// A rival is ruled out when its own source was heard this long after the new one appeared: packets of a
 /// source that has moved do not arrive later than that.
 pub const CONFIRM: Duration = Duration::from_millis(500);
+/// A source of media that pauses for so long may have been another one meanwhile: its camera's NAT gives it one port, then
+/// another, then the first again.
+pub const PAUSE: Duration = Duration::from_millis(800);
 /// A camera may send from another address than the announced one (a NAT that it does not know of). Nothing must
 /// have come from the announced one meanwhile, and nobody else may be expected.
 pub const HINT_PATIENCE: Duration = Duration::from_secs(1);

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::clue::Clock;
 use super::expectation::{LastClock, clock_rates};
-use super::{Arrival, CONFIRM, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, RELATCH_SILENCE, RtcpClue, RtpClue, Slot};
+use super::{
+    Arrival, CONFIRM, Clue, Entrance, Key, MAX_STRANGERS, MEMORY, PAUSE, RELATCH_SILENCE, RtcpClue, RtpClue, Slot,
+};
 use crate::base::CameraId;
 
 /// Media clocks remembered of cameras whose streams have ended.
@@ -20,7 +22,7 @@ const SECOND_CHANCES: usize = 8;
 pub(super) struct Stranger {
     /// Since when it has been sending without a pause of [`RELATCH_SILENCE`], and as one source.
     pub(super) first: Instant,
-    /// The same without a pause of [`CONFIRM`]; of reports, which are always apart, as `first`.
+    /// The same without a pause of [`PAUSE`]; of reports, which are always apart, as `first`.
     pub(super) resumed: Instant,
     pub(super) last: Instant,
     /// Since then.
@@ -126,7 +128,7 @@ impl Strangers {
                 stranger.resumed = now;
                 stranger.packets = 0;
             }
-            if silence >= CONFIRM && arrival.slot != Slot::Rtcp {
+            if silence >= PAUSE && arrival.slot != Slot::Rtcp {
                 stranger.resumed = now;
             }
             // Its camera may have restarted, or the address is another camera's now.
