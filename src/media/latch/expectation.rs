@@ -249,13 +249,25 @@ impl Expectation {
             Relation::Open if slot == Slot::Rtcp => Standing::Rival { near: false, soon: false },
             Relation::Open => Standing::Far,
             // It does not answer the play. Its own camera's, if that sends on, is known.
-            Relation::Same
-                if stranger.first < self.opened && !self.was_heard() && !own && !self.is_suspected(stranger) =>
-            {
-                Standing::No(Some(Unlatched::Earlier))
+            Relation::Same if stranger.first < self.opened && !own && !self.is_suspected(stranger) => {
+                if !self.was_heard() {
+                    return Standing::No(Some(Unlatched::Earlier));
+                }
+                match self.slot_standing(slot, stranger, ip, now) {
+                    // Nor is it the sound of a picture that does; until that is proven it must not be another's either.
+                    Standing::Near | Standing::Late => Standing::Rival { near: true, soon: false },
+                    other => other,
+                }
             }
-            Relation::Same if self.is_live(slot, ip, now) => self.ruled_out_by([slot], stranger, true, ip, now),
-            Relation::Same => self.free_slot(slot, stranger, ip, now),
+            Relation::Same => self.slot_standing(slot, stranger, ip, now),
+        }
+    }
+
+    /// What a source of the right IP is to a slot.
+    fn slot_standing(&self, slot: Slot, stranger: &Stranger, ip: IpAddr, now: Instant) -> Standing {
+        match self.is_live(slot, ip, now) {
+            true => self.ruled_out_by([slot], stranger, true, ip, now),
+            false => self.free_slot(slot, stranger, ip, now),
         }
     }
 

@@ -728,3 +728,41 @@ fn a_camera_whose_old_address_is_anothers_by_now_does_not_become_the_picture_of_
     scene.latch.expect(1, "10.0.0.9".parse().unwrap(), scene.now);
     assert_eq!(scene.clocked("10.0.0.9:4052", start, 0), Ok(1));
 }
+
+#[test]
+fn a_port_that_a_nat_gives_twice_was_not_heard_beside_the_one_between() {
+    let mut s = Scene::new();
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    s.open(2, Some("10.0.0.5"));
+    // The first camera, for a moment, and once more later.
+    assert_eq!(s.video("10.0.0.5:5000"), Err(Unlatched::Unconfirmed));
+    s.after(100).run(SECOND, &["10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.5:5000"), Err(Unlatched::Unconfirmed));
+    s.run(2_500, &["10.0.0.5:5000"]);
+    assert_eq!(s.video("10.0.0.5:5000"), Err(Unlatched::Unconfirmed));
+    // The second camera, which sends beside it.
+    s.run(600, &["10.0.0.5:6000", "10.0.0.5:4000"]);
+    assert_eq!(s.video("10.0.0.5:6000"), Ok(2));
+}
+
+#[test]
+fn sound_that_was_there_before_the_start_does_not_become_that_of_the_picture_that_answers_it() {
+    let mut s = Scene::new();
+    s.run(100, &["10.0.0.5:7000"]);
+    for _ in 0..10 {
+        assert!(s.packet("10.0.0.5:7002", Slot::Audio).is_err());
+        s.after(100);
+    }
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!(s.video("10.0.0.5:4000"), Ok(1));
+    for _ in 0..60 {
+        assert!(s.packet("10.0.0.5:7002", Slot::Audio).is_err());
+        s.run(100, &["10.0.0.5:4000"]);
+    }
+    // After a while nobody remembers it; what begins with the picture is its own.
+    s.close(1);
+    s.after(2 * SECOND);
+    s.open(1, Some("10.0.0.5"));
+    assert_eq!((s.video("10.0.0.5:4000"), s.packet("10.0.0.5:4002", Slot::Audio)), (Ok(1), Ok(1)));
+}
