@@ -111,7 +111,11 @@ impl ParsedOffer {
             return Err(OfferError::TooLong(text.len()));
         }
         // Parts of the offer are written back into the answer: a stray CR must not start a line there.
-        if text.lines().any(|line| line.contains(char::is_control)) {
+        let has_control = |line: &str| match line.is_ascii() {
+            true => line.bytes().any(|byte| byte.is_ascii_control()),
+            false => line.contains(char::is_control),
+        };
+        if text.lines().any(has_control) {
             return Err(OfferError::Syntax("control character inside a line".to_owned()));
         }
         let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
@@ -123,8 +127,11 @@ impl ParsedOffer {
             .filter_map(|group| group.strip_prefix("BUNDLE"))
             .map(|mids| mids.split_whitespace().map(str::to_owned).collect())
             .collect();
-        let sections =
-            description.media_descriptions.iter().map(|media| section(media, &session)).collect::<Result<_, _>>()?;
+        let sections = description
+            .media_descriptions
+            .into_iter()
+            .map(|media| section(media, &session))
+            .collect::<Result<_, _>>()?;
         Ok(Self { session_id: description.origin.session_id, sections, bundles })
     }
 }
@@ -152,27 +159,26 @@ fn values<'a>(attributes: &'a Attributes<'a>, key: &'a str) -> impl Iterator<Ite
     attributes.iter().filter(move |(k, _)| *k == key).filter_map(|(_, value)| *value)
 }
 
-fn section(media: &MediaDescription, session: &Attributes<'_>) -> Result<Section, OfferError> {
+fn section(media: MediaDescription, session: &Attributes<'_>) -> Result<Section, OfferError> {
     limit(media.media_name.formats.len(), MAX_FORMATS, "formats in a media section")?;
     limit(media.attributes.len(), MAX_ATTRIBUTES, "attributes in a media section")?;
     let attributes: Vec<_> = media.attributes.iter().map(|a| (a.key.as_str(), a.value.as_deref())).collect();
     let has = |key: &str| attributes.iter().any(|(k, _)| *k == key);
-    let formats = media.media_name.formats.clone();
     // The last direction line would be as good; without one it is sendrecv (RFC 8866 §6.7).
     let directions = ["sendrecv", "recvonly", "sendonly", "inactive"];
     let direction = attributes.iter().chain(session).map(|(k, _)| *k).find(|k| directions.contains(k));
     Ok(Section {
         disabled: media.media_name.port.value == 0 && !has("bundle-only"),
-        media: media.media_name.media.clone(),
         protocol: media.media_name.protos.join("/"),
         mid: values(&attributes, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
         receives: matches!(direction, None | Some("sendrecv" | "recvonly")),
         rtcp_mux: has("rtcp-mux"),
         sctp_port: values(&attributes, "sctp-port").next().filter(|p| p.parse::<u16>().is_ok()).map(str::to_owned),
-        codecs: formats.iter().filter_map(|format| codec(format, &attributes)).collect(),
+        codecs: codecs(&media.media_name.formats, &attributes),
         extensions: values(&attributes, "extmap").filter_map(extension).collect(),
         transport: transport(&attributes, session),
-        formats,
+        media: media.media_name.media,
+        formats: media.media_name.formats,
     })
 }
 
@@ -185,21 +191,54 @@ fn extension(value: &str) -> Option<(u8, String)> {
     matches!(direction, "sendrecv" | "recvonly").then(|| (number, uri.to_owned()))
 }
 
-fn codec(format: &str, attributes: &Attributes<'_>) -> Option<OfferedCodec> {
-    let payload_type: u8 = format.parse().ok().filter(|pt| *pt < 128)?;
-    let of_this = |key| {
-        values(attributes, key).filter_map(|value| {
-            let (pt, rest) = value.split_once(' ')?;
-            (pt == format).then(|| rest.trim())
+/// What the lines about one payload type say.
+#[derive(Default, Clone)]
+struct Described<'a> {
+    rtpmap: Option<&'a str>,
+    fmtp: Vec<&'a str>,
+    feedback: Vec<&'a str>,
+}
+
+/// The payload types of an `m=` line, in its order, that cameras' packets could be sent with.
+fn codecs<'a>(formats: &[String], attributes: &Attributes<'a>) -> Vec<OfferedCodec> {
+    // Chromium describes fifty of them in two hundred lines: each line is looked at once.
+    let mut described = vec![Described::default(); MAX_FORMATS];
+    let mut of_every = Vec::new();
+    for (key, value) in attributes {
+        let Some((format, rest)) = value.and_then(|value| value.split_once(' ')) else { continue };
+        let rest = rest.trim();
+        let entry = payload_type(format).map(|number| &mut described[usize::from(number)]);
+        match (*key, entry) {
+            ("rtpmap", Some(entry)) => _ = entry.rtpmap.get_or_insert(rest),
+            ("fmtp", Some(entry)) => entry.fmtp.push(rest),
+            ("rtcp-fb", Some(entry)) => entry.feedback.push(rest),
+            ("rtcp-fb", None) if format == "*" => of_every.push(rest),
+            _ => {}
+        }
+    }
+    let codec = |format: &String| {
+        let payload_type = payload_type(format)?;
+        let of_this = &described[usize::from(payload_type)];
+        let rtpmap = of_this.rtpmap.or_else(|| static_rtpmap(payload_type)).filter(|rtpmap| is_of_use(rtpmap))?;
+        Some(OfferedCodec {
+            payload_type,
+            rtpmap: rtpmap.to_owned(),
+            fmtp: of_this.fmtp.join(";"),
+            feedback: of_this.feedback.iter().chain(&of_every).map(|text| (*text).to_owned()).collect(),
         })
     };
-    let every = values(attributes, "rtcp-fb").filter_map(|value| value.strip_prefix("* "));
-    Some(OfferedCodec {
-        payload_type,
-        rtpmap: of_this("rtpmap").next().or_else(|| static_rtpmap(payload_type))?.to_owned(),
-        fmtp: of_this("fmtp").collect::<Vec<_>>().join(";"),
-        feedback: of_this("rtcp-fb").chain(every.map(str::trim)).map(str::to_owned).collect(),
-    })
+    formats.iter().filter_map(codec).collect()
+}
+
+/// As `m=` lines write it.
+fn payload_type(format: &str) -> Option<u8> {
+    format.parse().ok().filter(|number| *number < 128)
+}
+
+/// Whether an encoding is one that cameras send, or their packets are repeated in.
+fn is_of_use(rtpmap: &str) -> bool {
+    let name = rtpmap.split('/').next().unwrap_or_default();
+    ["H264", "opus", "PCMU", "rtx"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What a payload type means that needs no `rtpmap` line (RFC 3551 §6), as far as it is of use here.
