@@ -191,43 +191,39 @@ fn extension(value: &str) -> Option<(u8, String)> {
     matches!(direction, "sendrecv" | "recvonly").then(|| (number, uri.to_owned()))
 }
 
-/// What the lines about one payload type say.
-#[derive(Default, Clone)]
-struct Described<'a> {
-    rtpmap: Option<&'a str>,
-    fmtp: Vec<&'a str>,
-    feedback: Vec<&'a str>,
-}
-
 /// The payload types of an `m=` line, in its order, that cameras' packets could be sent with.
 fn codecs<'a>(formats: &[String], attributes: &Attributes<'a>) -> Vec<OfferedCodec> {
-    // Chromium describes fifty of them in two hundred lines: each line is looked at once.
-    let mut described = vec![Described::default(); MAX_FORMATS];
-    let mut of_every = Vec::new();
-    for (key, value) in attributes {
-        let Some((format, rest)) = value.and_then(|value| value.split_once(' ')) else { continue };
-        let rest = rest.trim();
-        let entry = payload_type(format).map(|number| &mut described[usize::from(number)]);
-        match (*key, entry) {
-            ("rtpmap", Some(entry)) => _ = entry.rtpmap.get_or_insert(rest),
-            ("fmtp", Some(entry)) => entry.fmtp.push(rest),
-            ("rtcp-fb", Some(entry)) => entry.feedback.push(rest),
-            ("rtcp-fb", None) if format == "*" => of_every.push(rest),
-            _ => {}
+    // Chromium describes fifty of them in two hundred lines: no line is looked at for each of them.
+    let lines =
+        |key| values(attributes, key).filter_map(|value| value.split_once(' ')).map(|(f, rest)| (f, rest.trim()));
+    let mut rtpmaps: [Option<&str>; MAX_FORMATS] = std::array::from_fn(|number| static_rtpmap(number as u8));
+    let mut described = [false; MAX_FORMATS];
+    for (format, rtpmap) in lines("rtpmap") {
+        let Some(number) = payload_type(format).map(usize::from) else { continue };
+        if !std::mem::replace(&mut described[number], true) {
+            rtpmaps[number] = Some(rtpmap).filter(|rtpmap| is_of_use(rtpmap));
         }
     }
     let codec = |format: &String| {
         let payload_type = payload_type(format)?;
-        let of_this = &described[usize::from(payload_type)];
-        let rtpmap = of_this.rtpmap.or_else(|| static_rtpmap(payload_type)).filter(|rtpmap| is_of_use(rtpmap))?;
-        Some(OfferedCodec {
-            payload_type,
-            rtpmap: rtpmap.to_owned(),
-            fmtp: of_this.fmtp.join(";"),
-            feedback: of_this.feedback.iter().chain(&of_every).map(|text| (*text).to_owned()).collect(),
-        })
+        let rtpmap = rtpmaps[usize::from(payload_type)]?.to_owned();
+        Some(OfferedCodec { payload_type, rtpmap, fmtp: String::new(), feedback: Vec::new() })
     };
-    formats.iter().filter_map(codec).collect()
+    let mut codecs: Vec<_> = formats.iter().filter_map(codec).collect();
+    for (format, parameters) in lines("fmtp") {
+        let Some(number) = payload_type(format) else { continue };
+        for codec in codecs.iter_mut().filter(|codec| codec.payload_type == number) {
+            let separator = if codec.fmtp.is_empty() { "" } else { ";" };
+            codec.fmtp += separator;
+            codec.fmtp += parameters;
+        }
+    }
+    for (format, feedback) in lines("rtcp-fb") {
+        let number = payload_type(format);
+        let is_meant = |codec: &&mut OfferedCodec| format == "*" || Some(codec.payload_type) == number;
+        codecs.iter_mut().filter(is_meant).for_each(|codec| codec.feedback.push(feedback.to_owned()));
+    }
+    codecs
 }
 
 /// As `m=` lines write it.
