@@ -27,8 +27,8 @@ pub(super) struct Expectation {
     video_since: Option<Instant>,
     /// The IP of a source that was given up after a long silence.
     former_ip: Option<IpAddr>,
-    /// The media clocks of sources that were given up: the camera may go on elsewhere, unannounced.
-    former_clocks: [Option<Clock>; 3],
+    /// Sources that were given up: the camera may go on elsewhere, unannounced.
+    former: [Option<Former>; 3],
     dispute: Option<Dispute>,
     disputed_packets: u64,
     /// Sound that may be its own was refused.
@@ -44,11 +44,16 @@ pub(super) struct Holder {
     clock: Option<Clock>,
 }
 
-impl Holder {
-    /// Whether both were there at once.
-    fn was_heard_beside(&self, stranger: &Stranger) -> bool {
-        self.last >= stranger.resumed + CONFIRM
-    }
+/// What is known of a slot's source that was given up.
+#[derive(Debug, Clone, Copy)]
+struct Former {
+    last: Instant,
+    clock: Option<Clock>,
+}
+
+/// Whether a source that was heard `last` then was there beside a stranger.
+fn was_beside(last: Instant, stranger: &Stranger) -> bool {
+    last >= stranger.resumed + CONFIRM
 }
 
 /// What a source is to a stream.
@@ -107,7 +112,7 @@ impl Expectation {
             slots: [None; 3],
             video_since: None,
             former_ip: None,
-            former_clocks: [None; 3],
+            former: [None; 3],
             dispute: None,
             disputed_packets: 0,
             disputed_sound: false,
@@ -273,9 +278,11 @@ impl Expectation {
 
     /// What a source of the right IP is to a slot that nobody alive holds.
     fn free_slot(&self, slot: Slot, stranger: &Stranger, ip: IpAddr, now: Instant) -> Standing {
+        let former = self.former[slot as usize].map(|former| former.last);
+        let last = self.holder(slot).map(|holder| holder.last).or(former);
         match (self.holder(slot), slot) {
             // It was there while the real source was alive: it is not its successor.
-            (Some(holder), _) if holder.was_heard_beside(stranger) => Standing::No(Some(Unlatched::SlotTaken)),
+            _ if last.is_some_and(|last| was_beside(last, stranger)) => Standing::No(Some(Unlatched::SlotTaken)),
             // Since when it is there tells: who waited for sound then may own it, though it had to be confirmed.
             (_, Slot::Audio) if !self.audio_may_come(stranger.first, now) => match self.is_live(Slot::Video, ip, now) {
                 true => Standing::Late,
@@ -297,7 +304,7 @@ impl Expectation {
     ) -> Standing {
         let mut live = slots.into_iter().filter(|slot| self.is_live(*slot, ip, now)).peekable();
         let soon = live.peek().is_some();
-        let heard = live.filter_map(|slot| self.holder(slot)).any(|own| own.was_heard_beside(stranger));
+        let heard = live.filter_map(|slot| self.holder(slot)).any(|own| was_beside(own.last, stranger));
         match (heard, near) {
             (true, true) => Standing::No(Some(Unlatched::SlotTaken)),
             (true, false) => Standing::No(None),
@@ -370,15 +377,16 @@ impl Expectation {
     }
 
     fn clock(&self, slot: Slot) -> Option<Clock> {
-        self.holder(slot).and_then(|holder| holder.clock).or(self.former_clocks[slot as usize])
+        self.holder(slot).and_then(|holder| holder.clock).or(self.former[slot as usize].and_then(|former| former.clock))
     }
 
     /// Gives a source up.
     pub(super) fn let_go(&mut self, source: SocketAddr) {
-        for (slot, former) in self.slots.iter_mut().zip(&mut self.former_clocks) {
+        for (slot, former) in self.slots.iter_mut().zip(&mut self.former) {
             if let Some(holder) = slot.take_if(|holder| holder.source == source) {
                 self.former_ip = Some(source.ip().to_canonical());
-                *former = holder.clock.or(*former);
+                let clock = holder.clock.or(former.and_then(|former| former.clock));
+                *former = Some(Former { last: holder.last, clock });
             }
         }
     }

@@ -766,3 +766,25 @@ fn sound_that_was_there_before_the_start_does_not_become_that_of_the_picture_tha
     s.open(1, Some("10.0.0.5"));
     assert_eq!((s.video("10.0.0.5:4000"), s.packet("10.0.0.5:4002", Slot::Audio)), (Ok(1), Ok(1)));
 }
+
+#[test]
+fn what_was_heard_beside_a_source_that_was_given_up_does_not_succeed_it() {
+    let mut s = neighbours();
+    // A third camera, of which nothing is expected.
+    for n in 0..10 {
+        for (port, base) in [(4_000, 400_000_000), (4_002, 400_000_000), (5_000, 500_000_000), (5_002, 500_000_000)] {
+            let slot = if port % 10 == 0 { Slot::Video } else { Slot::Audio };
+            rtp(&mut s, &format!("10.0.0.5:{port}"), slot, base + n * 4_800).unwrap();
+        }
+        assert!(rtp(&mut s, "10.0.0.5:7002", Slot::Audio, 7 + n * 4_800).is_err());
+        s.after(100);
+    }
+    // The first one restarts: its old port may be anybody's now, but for the third one, which was there beside it.
+    s.after(500);
+    assert_eq!(rtp(&mut s, "10.0.0.5:4002", Slot::Audio, 3_000_000_000), Err(Unlatched::Unconfirmed));
+    for n in 10..20 {
+        let third = rtp(&mut s, "10.0.0.5:7002", Slot::Audio, 7 + n * 4_800);
+        assert!(third.is_err(), "{third:?}");
+        s.after(100);
+    }
+}
