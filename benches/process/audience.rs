@@ -12,7 +12,6 @@ use honeycast::media::rtp::{FIXED_HEADER_LEN, RtpPacket};
 use honeycast::media::{ExtSeq, SeqNo, Ssrc};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt::ReceiveTimestampns};
 use nix::sys::time::TimeSpec;
-use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -33,7 +32,7 @@ const SAMPLE: u64 = 64;
 const OWN_SSRC: Ssrc = Ssrc(7);
 
 /// A viewer that does not hurry looks this often.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The stream that is watched.
 pub(crate) struct Show {
@@ -42,8 +41,8 @@ pub(crate) struct Show {
     pub(crate) stream: String,
     pub(crate) rate: Rate,
     pub(crate) times: Arc<Times>,
-    /// Viewers that let packets wait in their sockets, stamped by the kernel, so that reading them does not take
-    /// the service's time.
+    /// Viewers that let packets wait in their sockets, stamped by the kernel, and are not woken by them: so neither takes
+    /// the service's time, as little as that of viewers on other machines would.
     pub(crate) unhurried: bool,
 }
 
@@ -91,9 +90,10 @@ impl Audience {
                 let mut page = Page::open(&show.signaling).await;
                 let answer = page.watch(show.camera.as_str(), &show.stream, &identity.offer).await;
                 let stay = tokio::spawn(page.stay());
-                let viewer = Viewer::new(&answer, &identity, show, count);
+                let (viewer, socket) = Viewer::new(&answer, &identity, show, count);
                 tasks.lock().unwrap().push(stay);
-                viewer.run().await;
+                let (viewer, socket) = viewer.come(socket).await;
+                viewer.stand_by(socket).await;
             });
             self.tasks.lock().unwrap().push(come);
         }
@@ -109,7 +109,6 @@ impl Audience {
 }
 
 struct Viewer {
-    socket: UdpSocket,
     peer: Peer,
     show: Arc<Show>,
     count: Arc<Count>,
@@ -117,65 +116,81 @@ struct Viewer {
     highest: Option<ExtSeq>,
     /// The viewer's number of the camera's first packet, as learnt from an opened one.
     offset: Option<u64>,
+    even: bool,
 }
 
 impl Viewer {
-    fn new(answer: &crate::page::Answer, identity: &PeerIdentity, show: Arc<Show>, count: Arc<Count>) -> Self {
+    fn new(
+        answer: &crate::page::Answer,
+        identity: &PeerIdentity,
+        show: Arc<Show>,
+        count: Arc<Count>,
+    ) -> (Self, UdpSocket) {
         let local = honeycast::base::udp::bind(([127, 0, 0, 1], 0).into(), RECEIVE_BUFFER, RECEIVE_BUFFER).unwrap();
         if show.unhurried {
             setsockopt(&local, ReceiveTimestampns, &true).unwrap();
         }
-        Self {
-            peer: Peer::new(&answer.0, identity, local.local_addr().unwrap()),
-            socket: UdpSocket::from_std(local).unwrap(),
-            video: answer.ssrc("video"),
-            show,
-            count,
-            highest: None,
-            offset: None,
-        }
+        let peer = Peer::new(&answer.0, identity, local.local_addr().unwrap());
+        let video = answer.ssrc("video");
+        let viewer = Self { peer, video, show, count, highest: None, offset: None, even: true };
+        (viewer, UdpSocket::from_std(local).unwrap())
     }
 
-    async fn run(mut self) {
+    /// Watches for ever; one that does not hurry only until it watches.
+    async fn come(mut self, socket: UdpSocket) -> (Self, std::net::UdpSocket) {
         let mut buffer = [0; 2048];
-        let (mut beat, mut even) = (tokio::time::interval(REPORT_INTERVAL), true);
+        let mut beat = tokio::time::interval(REPORT_INTERVAL);
         let server = self.peer.server;
-        loop {
+        while !(self.show.unhurried && self.offset.is_some()) {
             while let Some(datagram) = self.peer.poll_transmit() {
-                let _ = self.socket.send_to(&datagram, server).await;
+                let _ = socket.send_to(&datagram, server).await;
             }
-            let unhurried = self.show.unhurried && self.offset.is_some();
             let due = self.peer.poll_timeout().unwrap_or_else(|| (Instant::now() + PATIENCE).into_std());
             tokio::select! {
                 biased;
-                () = arrival(&self.socket, unhurried) => self.read(&mut buffer),
+                _ = socket.readable() => {
+                    while let Ok((len, from)) = socket.try_recv_from(&mut buffer) {
+                        if from == server {
+                            self.hear(&buffer[..len], None);
+                        }
+                    }
+                }
                 _ = beat.tick() => {
-                    if let Some(report) = self.report() {
-                        let _ = self.socket.send_to(&report, server).await;
+                    for datagram in self.words() {
+                        let _ = socket.send_to(&datagram, server).await;
                     }
-                    if even {
-                        let _ = self.socket.send_to(&self.peer.check(), server).await;
-                    }
-                    even = !even;
                 }
                 () = tokio::time::sleep_until(due.into()), if self.peer.keys.is_none() => self.peer.handle_timeout(),
             }
         }
+        (self, socket.into_std().unwrap())
     }
 
-    fn read(&mut self, buffer: &mut [u8]) {
-        if !self.show.unhurried {
-            let server = self.peer.server;
-            while let Ok((len, from)) = self.socket.try_recv_from(buffer) {
-                if from == server {
-                    self.hear(&buffer[..len], None);
+    /// Looks now and then what has come.
+    async fn stand_by(mut self, socket: std::net::UdpSocket) {
+        let mut buffer = [0; 2048];
+        let (mut look, mut beat) = (tokio::time::interval(LOOK), tokio::time::interval(REPORT_INTERVAL));
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    while let Ok((len, at)) = read_stamped(&socket, &mut buffer) {
+                        self.hear(&buffer[..len], at);
+                    }
+                }
+                _ = beat.tick() => {
+                    for datagram in self.words() {
+                        let _ = socket.send_to(&datagram, self.peer.server);
+                    }
                 }
             }
-            return;
         }
-        while let Ok((len, at)) = self.socket.try_io(Interest::READABLE, || Ok(read_stamped(&self.socket, buffer)?)) {
-            self.hear(&buffer[..len], at);
-        }
+    }
+
+    /// A report, and a check every second time.
+    fn words(&mut self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let check = self.even.then(|| self.peer.check());
+        self.even = !self.even;
+        self.report().into_iter().chain(check)
     }
 
     /// By the first byte (RFC 7983 §7).
@@ -248,16 +263,8 @@ impl Viewer {
     }
 }
 
-async fn arrival(socket: &UdpSocket, unhurried: bool) {
-    if unhurried {
-        tokio::time::sleep(LOOK).await;
-    } else {
-        let _ = socket.readable().await;
-    }
-}
-
 /// A datagram and the time at which the kernel received it.
-fn read_stamped(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<(usize, Option<u64>)> {
+fn read_stamped(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> nix::Result<(usize, Option<u64>)> {
     let mut space = nix::cmsg_space!(TimeSpec);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
