@@ -179,6 +179,29 @@ async fn both_signals_tell_cameras_to_stop_and_end_in_order_with_0() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn each_sending_thread_has_a_core_of_its_own() {
+    let service = Service::start(&[]);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap().map(|task| task.unwrap().path());
+    let read = |task: &std::path::Path, file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+    let sending = tasks.filter(|task| read(task, "comm").starts_with("egress-"));
+    let mut cores: Vec<String> = sending
+        .map(|task| {
+            let status = read(&task, "status");
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+            line.trim().to_owned()
+        })
+        .collect();
+    cores.sort();
+    let mut allowed: Vec<_> = honeycast::base::cores::allowed().iter().map(ToString::to_string).collect();
+    allowed.sort();
+    // With a quota of time there are fewer threads than cores, and they run where there is room.
+    if std::thread::available_parallelism().unwrap().get() == allowed.len() {
+        assert_eq!(cores, allowed);
+    }
+}
+
 #[test]
 fn a_broker_that_is_not_there_does_not_keep_the_service_from_starting_or_ending() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();

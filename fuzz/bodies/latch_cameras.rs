@@ -34,6 +34,8 @@ struct Sender {
     stray: Option<Instant>,
     /// When it has heard `play`.
     plays: Instant,
+    /// When it has got feedback, because its stream had a packet of it.
+    fed: Instant,
     /// Added to its media clock: another one after each reboot.
     clock: u32,
     /// Its address is another one than at its start.
@@ -72,6 +74,7 @@ pub(crate) fn run(data: &[u8]) -> bool {
             open: false,
             stray: None,
             plays: start,
+            fed: start,
             clock: 0,
             moved: false,
             rebooted: false,
@@ -153,6 +156,7 @@ impl World {
         // It tells where it is before it hears of `play`. One that has moved and cannot tell is beyond the rules.
         if sender.announced || !sender.moved {
             sender.clock = sender.clock.wrapping_add(123_456_789);
+            sender.fed = self.now;
         }
         (sender.sending, sender.rebooted) = (sender.open, true);
         if sender.open {
@@ -223,26 +227,27 @@ impl World {
     }
 
     fn send(&mut self, n: usize) {
-        let sender = &self.senders[n];
+        let Sender { ip, sound, port: first, clock, .. } = self.senders[n];
         let elapsed = (self.now - self.start).as_millis() as u32;
         for (slot, offset, rate) in [(Slot::Video, 0, 90), (Slot::Rtcp, 1, 90), (Slot::Audio, 2, 48)] {
-            if slot == Slot::Audio && !sender.sound {
+            if slot == Slot::Audio && !sound {
                 continue;
             }
-            let base = (n as u32).wrapping_mul(700_000_000).wrapping_add(sender.clock);
+            let base = (n as u32).wrapping_mul(700_000_000).wrapping_add(clock);
             let clue = RtpClue { ssrc: SSRC, timestamp: base.wrapping_add(elapsed.wrapping_mul(rate)) };
             let clue = match slot {
                 Slot::Rtcp => Clue::Rtcp(RtcpClue { cname: None, report: Some(clue) }),
                 _ => Clue::Rtp(clue),
             };
             // Reports come from ports that nobody had: they are no pictures, and the rules for them are weaker.
-            let reports = 20_000 + 5 * sender.port + n as u16;
-            let port = if slot == Slot::Rtcp { reports } else { sender.port + offset };
-            let source = SocketAddr::new(IpAddr::from([10, 0, 0, sender.ip]), port);
+            let reports = 20_000 + 5 * first + n as u16;
+            let port = if slot == Slot::Rtcp { reports } else { first + offset };
+            let source = SocketAddr::new(IpAddr::from([10, 0, 0, ip]), port);
             let arrival = Arrival { source, entrance: Entrance::Shared, slot, clue };
             if let Ok(latched) = self.latch.accept(&arrival, self.now) {
                 assert_eq!(usize::from(latched.stream), n, "{slot:?} of camera {n} from {source}");
                 self.accepted = true;
+                self.senders[n].fed = self.now;
             }
         }
     }
@@ -250,7 +255,8 @@ impl World {
 
 impl Sender {
     fn sends(&self, now: Instant) -> bool {
-        self.sending && self.plays <= now && self.stray.is_none_or(|until| now < until)
+        let is_fed = now < self.plays.max(self.fed) + STARVED;
+        self.sending && self.plays <= now && is_fed && self.stray.is_none_or(|until| now < until)
     }
 
     /// Messages come in their order, `play` within the time for which the latch counts with it.

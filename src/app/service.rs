@@ -15,7 +15,7 @@ use super::broker::Broker;
 use super::listeners::Listeners;
 use crate::access::{Access, ClientLimits, ConnectionLimits, Connections};
 use crate::base::net::ipv6_addresses;
-use crate::base::{AllowedOrigins, Shutdown, files};
+use crate::base::{AllowedOrigins, Shutdown, cores, files};
 use crate::config::{Config, EventConfig, Loaded, NetworkConfig, RembPolicy, ViewerConfig};
 use crate::control::{self, AddressRule, BrokerStatus, CameraStore, Control, Parts, Settings, Timing};
 use crate::egress::{self, EgressHandle, EgressSettings};
@@ -325,6 +325,9 @@ fn start_webhook(
 }
 
 fn egress_settings(config: &Config) -> EgressSettings {
+    let shards = std::thread::available_parallelism().map_or(1, usize::from);
+    // One for each core, unless a quota of time allows fewer than there are cores.
+    let cores = Some(cores::allowed()).filter(|cores| cores.len() == shards).unwrap_or_default();
     EgressSettings {
         advertise: advertised(&config.network, &config.viewers, &ipv6_addresses()),
         connect_timeout: config.viewers.connect_timeout,
@@ -334,7 +337,8 @@ fn egress_settings(config: &Config) -> EgressSettings {
             RembPolicy::Floor => egress::RembPolicy::Floor(u64::from(config.media.remb_floor) * 1_000),
             RembPolicy::IgnoreSlow => egress::RembPolicy::IgnoreSlow,
         },
-        shards: std::thread::available_parallelism().map_or(1, usize::from),
+        shards,
+        cores,
     }
 }
 

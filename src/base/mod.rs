@@ -1,5 +1,6 @@
 //! What every layer may use: identifiers, clocks, shutdown. Depends on nothing above it.
 
+pub mod cores;
 pub mod files;
 pub mod id;
 pub mod net;

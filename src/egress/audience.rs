@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A stream's viewers share a shard up to here: each shard that has one of them is woken for every frame, and with cold
-/// caches. So many are sent a frame of eight packets within half a millisecond.
-const COMPANY: usize = 56;
+/// A stream's viewers share a shard up to here: each shard that has one of them is woken for every frame. So many are sent
+/// a frame of eight packets within half a millisecond, also by a slow core with cold caches.
+const COMPANY: usize = 16;
 
 /// Viewers of one stream, and other readers of its frames, by shard; cheap to clone.
 #[derive(Debug, Clone)]

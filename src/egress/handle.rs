@@ -163,6 +163,8 @@ pub struct EgressSettings {
     pub remb_policy: RembPolicy,
     /// Threads that send; one per core.
     pub shards: usize,
+    /// The core that each shard stays on, in their order; shards beyond run anywhere.
+    pub cores: Vec<usize>,
 }
 
 /// Handle of the egress; cheap to clone. Calls take effect before they return, datagrams leave soon after.
@@ -199,7 +201,8 @@ impl EgressHandle {
         let count = settings.shards.max(1);
         let (shards, threads): (Vec<_>, Vec<_>) = (0..count)
             .map(|index| {
-                shard::spawn(index, SocketSink::new(&port.udp, senders.clone(), connections.clone())?, events.clone())
+                let sink = SocketSink::new(&port.udp, senders.clone(), connections.clone())?;
+                shard::spawn(index, settings.cores.get(index).copied(), sink, events.clone())
             })
             .collect::<io::Result<Vec<_>>>()?
             .into_iter()

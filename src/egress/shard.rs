@@ -17,7 +17,7 @@ use super::viewer::{Heard, NewViewer, Path, RunSink};
 use tokio::sync::mpsc;
 
 use crate::base::udp::RunSender;
-use crate::base::{StreamId, ViewerId};
+use crate::base::{StreamId, ViewerId, cores};
 use crate::media::{Frame, FrameSink, SeqNo, Ssrc};
 use crate::webrtc::Remote;
 
@@ -116,6 +116,7 @@ impl FrameSink for ShardSink {
 /// The system cannot start a thread.
 pub(super) fn spawn(
     index: usize,
+    core: Option<usize>,
     mut sink: SocketSink,
     events: mpsc::Sender<EgressEvent>,
 ) -> io::Result<(ShardInbox, JoinHandle<()>)> {
@@ -123,9 +124,12 @@ pub(super) fn spawn(
     let (commands, commands_in) = sync_channel(COMMAND_QUEUE);
     let waiting = Arc::<AtomicU64>::default();
     let taken = waiting.clone();
-    let handle = thread::Builder::new()
-        .name(format!("egress-{index}"))
-        .spawn(move || run(&frames_in, &taken, &commands_in, &events, &mut sink))?;
+    let handle = thread::Builder::new().name(format!("egress-{index}")).spawn(move || {
+        if let Some(Err(error)) = core.map(cores::stay_on) {
+            tracing::debug!(%error, index, "this sending thread runs on any core");
+        }
+        run(&frames_in, &taken, &commands_in, &events, &mut sink);
+    })?;
     let thread = handle.thread().clone();
     let inbox = ShardInbox { frames, commands, thread, dropped: Arc::default(), waiting };
     Ok((inbox, handle))

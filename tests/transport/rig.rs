@@ -43,6 +43,7 @@ impl Rig {
             advertise: advertise.iter().map(|ip| ip.parse().unwrap()).collect(),
             connect_timeout: Duration::from_secs(60),
             shards: 1,
+            cores: Vec::new(),
             remb_policy: Default::default(),
         };
         let (sender, events) = mpsc::channel(1_024);
