@@ -142,15 +142,19 @@ impl Scene {
         let expected: Vec<Chunk> = self.pending.drain(..).chain(new).collect();
         let mut at = 0;
         for chunk in joined(out) {
-            let is_inserted = chunk.is_whole()
+            let may_be_inserted = chunk.is_whole()
                 && (self.known_sets.contains(&chunk) || [&[chunk.header], &chunk.body[..]].concat() == FILLER);
-            while expected.get(at).is_some_and(|next| *next != chunk) && !is_inserted {
-                self.was_dropped(&expected[at], has_repeated);
-                at += 1;
-            }
-            match expected.get(at) {
-                Some(next) if *next == chunk => at += 1,
-                _ => assert!(is_inserted, "out of nothing: {chunk:x?}"),
+            // What was sent may be a known set too, behind a repeated one that was dropped: so the order is asked first.
+            let next = (at..expected.len()).find(|next| expected[*next] == chunk);
+            let next = next.filter(|next| {
+                !may_be_inserted || expected[at..*next].iter().all(|old| self.may_be_dropped(old, has_repeated))
+            });
+            match next {
+                Some(next) => {
+                    expected[at..next].iter().for_each(|old| self.was_dropped(old, has_repeated));
+                    at = next + 1;
+                }
+                None => assert!(may_be_inserted, "out of nothing, before {:x?}: {chunk:x?}", expected.get(at)),
             }
         }
         if !out.is_empty() {
@@ -172,9 +176,13 @@ impl Scene {
         }
     }
 
-    /// Only a repeated set may be, and what was in one packet with it.
     fn was_dropped(&self, chunk: &Chunk, has_repeated: bool) {
-        assert!(has_repeated && self.repeatable.contains(chunk), "{chunk:x?} is lost");
+        assert!(self.may_be_dropped(chunk, has_repeated), "{chunk:x?} is lost");
+    }
+
+    /// Only a repeated set, and what was in one packet with it.
+    fn may_be_dropped(&self, chunk: &Chunk, has_repeated: bool) -> bool {
+        has_repeated && self.repeatable.contains(chunk)
     }
 
     fn ends(self) -> bool {
