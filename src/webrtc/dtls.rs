@@ -17,6 +17,7 @@ use super::certificate::{Fingerprint, Identity};
 use super::keys::{SessionKeys, SrtpProfile};
 use super::record::{HelloBuffer, RecordError, RecordGuard, plain_messages};
 use super::sealer::KeySetupError;
+use super::verify::VerifyOnce;
 
 /// The endpoint keys associations by remote address, a session follows its peer's: so every endpoint
 /// has one peer at this address, which is never sent to (TEST-NET-1, RFC 5737).
@@ -270,7 +271,7 @@ impl Dtls {
     fn config(&self, profiles: &[SrtpProfile], role: DtlsRole) -> Result<Arc<HandshakeConfig>, Error> {
         let peer = self.peer.clone();
         let config = ConfigBuilder::default()
-            .with_crypto_provider(self.identity.provider())
+            .with_crypto_provider(Arc::new(VerifyOnce::new(self.identity.provider())))
             .with_certificates(vec![self.identity.certificate()])
             .with_cipher_suites(CIPHER_SUITES.to_vec())
             .with_srtp_protection_profiles(profiles.iter().map(|p| p.dtls()).collect())
@@ -312,7 +313,8 @@ impl Dtls {
                         return;
                     };
                     self.state = State::Connected(endpoint);
-                    self.flights.last.clear();
+                    // From here on the library repeats what is lost.
+                    self.flights = Flights::default();
                     self.events.push_back(DtlsEvent::Connected(Box::new(keys), profile));
                 }
                 Err(event) => self.end(event),

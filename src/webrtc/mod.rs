@@ -21,6 +21,7 @@ mod sealer;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verify;
 mod viewer_rtcp;
 
 #[cfg(test)]

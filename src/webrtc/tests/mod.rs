@@ -8,6 +8,7 @@ use std::time::Duration;
 use browser::{Habits, World};
 
 use super::ice::CONSENT_LIFETIME;
+use super::verify::VERIFICATIONS;
 use super::{
     Answer, CloseCause, Feedback, IceCredentials, OfferError, ParsedOffer, ReofferError, RunningCodecs,
     SessionCounters, SrtpProfile,
@@ -75,6 +76,15 @@ fn an_offer_with_setup_passive_makes_us_the_client() {
         assert_eq!(world.answered("a=setup:"), "active");
         assert_eq!(world.sealer.as_ref().unwrap().1, *profiles.last().unwrap());
         media_flows(&mut world);
+    }
+}
+
+#[test]
+fn the_browsers_signature_is_verified_once() {
+    for setup in ["actpass", "passive"] {
+        let before = VERIFICATIONS.get();
+        World::connected(&Habits { setup, ..Habits::default() });
+        assert_eq!(VERIFICATIONS.get() - before, 1, "setup:{setup}");
     }
 }
 
