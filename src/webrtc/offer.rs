@@ -2,7 +2,8 @@
 
 use std::io::Cursor;
 
-use sdp::{MediaDescription, SessionDescription};
+use sdp::SessionDescription;
+use sdp::description::media::MediaName;
 
 use super::certificate::Fingerprint;
 
@@ -110,19 +111,11 @@ impl ParsedOffer {
         if text.len() > MAX_OFFER_LEN {
             return Err(OfferError::TooLong(text.len()));
         }
-        // Parts of the offer are written back into the answer: a stray CR must not start a line there.
-        let has_control = |line: &str| match line.is_ascii() {
-            true => line.bytes().any(|byte| byte.is_ascii_control()),
-            false => line.contains(char::is_control),
-        };
-        if text.lines().any(has_control) {
-            return Err(OfferError::Syntax("control character inside a line".to_owned()));
-        }
-        let description = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+        let Lines { structure, session, media } = Lines::of(text)?;
+        let description = SessionDescription::unmarshal(&mut Cursor::new(structure))
             .map_err(|e| OfferError::Syntax(shorten(&e.to_string())))?;
         limit(description.media_descriptions.len(), MAX_SECTIONS, "media sections")?;
-        limit(description.attributes.len(), MAX_ATTRIBUTES, "session attributes")?;
-        let session: Vec<_> = description.attributes.iter().map(|a| (a.key.as_str(), a.value.as_deref())).collect();
+        limit(session.len(), MAX_ATTRIBUTES, "session attributes")?;
         let bundles = values(&session, "group")
             .filter_map(|group| group.strip_prefix("BUNDLE"))
             .map(|mids| mids.split_whitespace().map(str::to_owned).collect())
@@ -130,9 +123,49 @@ impl ParsedOffer {
         let sections = description
             .media_descriptions
             .into_iter()
-            .map(|media| section(media, &session))
+            .zip(&media)
+            .map(|(description, attributes)| section(description.media_name, attributes, &session))
             .collect::<Result<_, _>>()?;
         Ok(Self { session_id: description.origin.session_id, sections, bundles })
+    }
+}
+
+/// An offer's lines. Nine of ten are attributes, which are looked at where they stand; the library is given the rest.
+#[derive(Default)]
+struct Lines<'a> {
+    /// Every line that is no attribute.
+    structure: String,
+    /// Attributes of the session.
+    session: Vec<Attribute<'a>>,
+    /// Attributes of each media section.
+    media: Vec<Vec<Attribute<'a>>>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Result<Self, OfferError> {
+        let mut lines = Self::default();
+        for line in text.lines() {
+            // Parts of the offer are written back into the answer: a stray CR must not start a line there.
+            let has_control = match line.is_ascii() {
+                true => line.bytes().any(|byte| byte.is_ascii_control()),
+                false => line.contains(char::is_control),
+            };
+            if has_control {
+                return Err(OfferError::Syntax("control character inside a line".to_owned()));
+            }
+            if let Some(attribute) = line.strip_prefix("a=") {
+                let attribute = attribute.trim();
+                let pair = attribute.split_once(':').map_or((attribute, None), |(key, value)| (key, Some(value)));
+                lines.media.last_mut().unwrap_or(&mut lines.session).push(pair);
+                continue;
+            }
+            if line.starts_with("m=") {
+                lines.media.push(Vec::new());
+            }
+            lines.structure.push_str(line);
+            lines.structure.push_str("\r\n");
+        }
+        Ok(lines)
     }
 }
 
@@ -153,32 +186,32 @@ impl OfferedCodec {
     }
 }
 
-type Attributes<'a> = [(&'a str, Option<&'a str>)];
+/// Key and value (RFC 8866 §5.13).
+type Attribute<'a> = (&'a str, Option<&'a str>);
 
-fn values<'a>(attributes: &'a Attributes<'a>, key: &'a str) -> impl Iterator<Item = &'a str> {
+fn values<'a>(attributes: &[Attribute<'a>], key: &str) -> impl Iterator<Item = &'a str> {
     attributes.iter().filter(move |(k, _)| *k == key).filter_map(|(_, value)| *value)
 }
 
-fn section(media: MediaDescription, session: &Attributes<'_>) -> Result<Section, OfferError> {
-    limit(media.media_name.formats.len(), MAX_FORMATS, "formats in a media section")?;
-    limit(media.attributes.len(), MAX_ATTRIBUTES, "attributes in a media section")?;
-    let attributes: Vec<_> = media.attributes.iter().map(|a| (a.key.as_str(), a.value.as_deref())).collect();
+fn section(media: MediaName, attributes: &[Attribute<'_>], session: &[Attribute<'_>]) -> Result<Section, OfferError> {
+    limit(media.formats.len(), MAX_FORMATS, "formats in a media section")?;
+    limit(attributes.len(), MAX_ATTRIBUTES, "attributes in a media section")?;
     let has = |key: &str| attributes.iter().any(|(k, _)| *k == key);
     // The last direction line would be as good; without one it is sendrecv (RFC 8866 §6.7).
     let directions = ["sendrecv", "recvonly", "sendonly", "inactive"];
     let direction = attributes.iter().chain(session).map(|(k, _)| *k).find(|k| directions.contains(k));
     Ok(Section {
-        disabled: media.media_name.port.value == 0 && !has("bundle-only"),
-        protocol: media.media_name.protos.join("/"),
-        mid: values(&attributes, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
+        disabled: media.port.value == 0 && !has("bundle-only"),
+        protocol: media.protos.join("/"),
+        mid: values(attributes, "mid").next().filter(|mid| is_token(mid)).map(str::to_owned),
         receives: matches!(direction, None | Some("sendrecv" | "recvonly")),
         rtcp_mux: has("rtcp-mux"),
-        sctp_port: values(&attributes, "sctp-port").next().filter(|p| p.parse::<u16>().is_ok()).map(str::to_owned),
-        codecs: codecs(&media.media_name.formats, &attributes),
-        extensions: values(&attributes, "extmap").filter_map(extension).collect(),
-        transport: transport(&attributes, session),
-        media: media.media_name.media,
-        formats: media.media_name.formats,
+        sctp_port: values(attributes, "sctp-port").next().filter(|p| p.parse::<u16>().is_ok()).map(str::to_owned),
+        codecs: codecs(&media.formats, attributes),
+        extensions: values(attributes, "extmap").filter_map(extension).collect(),
+        transport: transport(attributes, session),
+        media: media.media,
+        formats: media.formats,
     })
 }
 
@@ -192,7 +225,7 @@ fn extension(value: &str) -> Option<(u8, String)> {
 }
 
 /// The payload types of an `m=` line, in its order, that cameras' packets could be sent with.
-fn codecs<'a>(formats: &[String], attributes: &Attributes<'a>) -> Vec<OfferedCodec> {
+fn codecs(formats: &[String], attributes: &[Attribute<'_>]) -> Vec<OfferedCodec> {
     // Chromium describes fifty of them in two hundred lines: no line is looked at for each of them.
     let lines =
         |key| values(attributes, key).filter_map(|value| value.split_once(' ')).map(|(f, rest)| (f, rest.trim()));
@@ -242,7 +275,7 @@ fn static_rtpmap(payload_type: u8) -> Option<&'static str> {
     (payload_type == 0).then_some("PCMU/8000")
 }
 
-fn transport(attributes: &Attributes<'_>, session: &Attributes<'_>) -> Transport {
+fn transport(attributes: &[Attribute<'_>], session: &[Attribute<'_>]) -> Transport {
     let first = |key| values(attributes, key).next().or_else(|| values(session, key).next());
     let sha256 = |list| {
         values(list, "fingerprint").filter_map(|value| {
