@@ -4,7 +4,7 @@
 //! says nothing. It counts only while the same viewer also reports loss. A viewer that is thinned harms nobody, so
 //! it counts only if all viewers of its stream are: then a camera that sends less serves everybody better.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::base::{StreamId, ViewerId};
@@ -62,6 +62,8 @@ struct Viewer {
 #[derive(Debug, Default)]
 struct Stream {
     viewers: HashMap<ViewerId, Viewer>,
+    /// Those that may be a reason for a limit: mostly nobody, however many watch.
+    concerned: HashSet<ViewerId>,
     announced: Option<u64>,
 }
 
@@ -90,19 +92,25 @@ impl ViewerLimits {
         said: Said,
         now: Instant,
     ) -> Option<Option<u64>> {
-        let entry = self.streams.get_mut(&stream)?.viewers.get_mut(&viewer)?;
+        let Stream { viewers, concerned, .. } = self.streams.get_mut(&stream)?;
+        let entry = viewers.get_mut(&viewer)?;
         entry.remb = said.remb.or(entry.remb);
         if said.loss.is_some_and(|loss| loss >= TROUBLE) {
             entry.trouble_until = Some(now + TROUBLE_LASTS);
         }
         entry.thinned = said.thinned;
         entry.carries = said.carries.map(|carries| (carries as f64 * CARRIED_SHARE) as u64);
+        if entry.is_concerned() {
+            concerned.insert(viewer);
+        }
         self.changed(stream, now)
     }
 
     /// A viewer is gone. Returns its stream's limit if it has changed.
     pub(super) fn remove(&mut self, stream: StreamId, viewer: ViewerId, now: Instant) -> Option<Option<u64>> {
-        self.streams.get_mut(&stream)?.viewers.remove(&viewer)?;
+        let entry = self.streams.get_mut(&stream)?;
+        entry.viewers.remove(&viewer)?;
+        entry.concerned.remove(&viewer);
         let changed = self.changed(stream, now);
         if self.streams.get(&stream).is_some_and(|stream| stream.viewers.is_empty()) {
             self.streams.remove(&stream);
@@ -132,9 +140,15 @@ impl ViewerLimits {
 
 impl Stream {
     fn limit(&mut self, policy: RembPolicy, now: Instant) -> Option<u64> {
-        let all_thinned = self.viewers.values().all(|viewer| viewer.thinned);
-        let mut limits: Vec<u64> =
-            self.viewers.values_mut().filter_map(|viewer| viewer.limit(all_thinned, now)).collect();
+        let Self { viewers, concerned, .. } = self;
+        let is_thinned = |viewer| viewers.get(viewer).is_some_and(|viewer| viewer.thinned);
+        let all_thinned = concerned.iter().filter(|viewer| is_thinned(viewer)).count() == viewers.len();
+        let mut limits = Vec::new();
+        concerned.retain(|viewer| {
+            let Some(viewer) = viewers.get_mut(viewer) else { return false };
+            limits.extend(viewer.limit(all_thinned, now));
+            viewer.is_concerned()
+        });
         limits.sort_unstable();
         match policy {
             RembPolicy::Min => limits.first().copied(),
@@ -146,6 +160,10 @@ impl Stream {
 }
 
 impl Viewer {
+    fn is_concerned(&self) -> bool {
+        self.thinned || self.trouble_until.is_some() || self.carries_until.is_some()
+    }
+
     /// `None`: it is no reason for a limit.
     fn limit(&mut self, all_thinned: bool, now: Instant) -> Option<u64> {
         self.trouble_until.take_if(|until| now >= *until);
