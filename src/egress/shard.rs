@@ -239,3 +239,74 @@ impl RunSink for SocketSink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tap::tap;
+    use super::*;
+    use crate::media::{ClockPoint, Codec, ExtSeq, FramePacket, RtpTime};
+
+    struct Scene {
+        inbox: ShardInbox,
+        thread: JoinHandle<()>,
+        stream: StreamId,
+        begin: Instant,
+    }
+
+    impl Scene {
+        /// A shard with one stream, of which nobody has heard yet.
+        fn new() -> Self {
+            let socket = crate::base::udp::bind(([127, 0, 0, 1], 0).into(), 0, 0).unwrap();
+            let senders = Arc::new([RunSender::new(socket.try_clone().unwrap()).unwrap()]);
+            let sink = SocketSink::new(&[socket], senders, Arc::default()).unwrap();
+            let (inbox, thread) = spawn(0, None, sink, mpsc::channel(1).0).unwrap();
+            let stream = StreamId::random();
+            assert!(inbox.command(Command::OpenStream(stream)).is_ok());
+            Self { inbox, thread, stream, begin: Instant::now() }
+        }
+
+        /// The n-th frame; the first is a keyframe.
+        fn frame(&self, n: u64, watched: bool) {
+            let time = RtpTime(n * 3_600);
+            let clock = ClockPoint { at: self.begin, rtp: RtpTime(0), rate: 90_000 };
+            let packets = vec![FramePacket { seq: ExtSeq(n), marker: true, payload: Bytes::from_static(&[0x41; 100]) }];
+            let (codec, arrived) = (Codec::H264, self.begin);
+            let frame = Frame { codec, time, starts_keyframe: n == 0, packets, arrived, clock };
+            self.inbox.frame(self.stream, Arc::new(frame), watched);
+        }
+
+        fn ends(self) {
+            assert!(self.inbox.command(Command::Stop).is_ok());
+            self.thread.join().unwrap();
+            assert_eq!(self.inbox.dropped_frames(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_for_which_nobody_was_woken_are_past_for_who_comes() {
+        let scene = Scene::new();
+        (0..10).for_each(|n| scene.frame(n, false));
+        let (shown, mut reader) = tap(Arc::default(), None);
+        assert!(scene.inbox.command(Command::Tap(scene.stream, shown)).is_ok());
+        let numbers = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.packets[0].seq.0).collect::<Vec<_>>();
+        assert_eq!(numbers(&reader.first().await), (0..10).collect::<Vec<_>>());
+        scene.frame(10, true);
+        assert_eq!(numbers(&[reader.next().await.unwrap()]), [10], "neither twice nor late");
+        scene.ends();
+    }
+
+    #[test]
+    fn frames_that_nobody_watches_are_taken_many_at_a_time() {
+        let scene = Scene::new();
+        // As many as wake it, whatever it took while it was awake for the command.
+        (0..UNWATCHED * 2).for_each(|n| scene.frame(n, false));
+        let patience = Instant::now() + Duration::from_secs(30);
+        while scene.inbox.waiting_frames() > UNWATCHED {
+            assert!(Instant::now() < patience, "{} wait", scene.inbox.waiting_frames());
+            thread::yield_now();
+        }
+        scene.ends();
+    }
+}
