@@ -264,7 +264,7 @@ impl Viewer {
 }
 
 /// A datagram and the time at which the kernel received it.
-fn read_stamped(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> nix::Result<(usize, Option<u64>)> {
+pub(crate) fn read_stamped(socket: &std::net::UdpSocket, buffer: &mut [u8]) -> nix::Result<(usize, Option<u64>)> {
     let mut space = nix::cmsg_space!(TimeSpec);
     let mut slices = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;

@@ -33,14 +33,16 @@ pub(crate) struct Rate {
     pub(crate) frames_per_second: u32,
     /// Including the one with the parameter sets in a keyframe.
     pub(crate) packets_per_frame: u64,
-    /// RTP payload bytes.
+    /// RTP payload bytes of every packet but a frame's last.
     pub(crate) payload: usize,
+    /// Of the last one: what was left of the picture when it was cut.
+    pub(crate) rest: usize,
 }
 
 /// 2 Mbit/s of UDP payload in frames of 8 packets.
-pub(crate) const TWO_MBIT: Rate = Rate { frames_per_second: 26, packets_per_frame: 8, payload: 1_190 };
+pub(crate) const TWO_MBIT: Rate = Rate { frames_per_second: 26, packets_per_frame: 8, payload: 1_190, rest: 1_000 };
 /// So little that it costs nothing.
-pub(crate) const TRICKLE: Rate = Rate { frames_per_second: 10, packets_per_frame: 2, payload: 300 };
+pub(crate) const TRICKLE: Rate = Rate { frames_per_second: 10, packets_per_frame: 2, payload: 300, rest: 200 };
 
 /// When frames left and when they had arrived everywhere, in nanoseconds of the system's clock (the kernel's
 /// receive timestamps know no other).
@@ -165,7 +167,7 @@ fn packet(rate: Rate, frame: u64, index: u64) -> Vec<u8> {
     out.extend_from_slice(&[indicator, kind | begins | ends]);
     out.extend_from_slice(&slice);
     out.extend_from_slice(format!("{number:0DIGITS$}").as_bytes());
-    out.resize(FIXED_HEADER_LEN + rate.payload, 0x55);
+    out.resize(FIXED_HEADER_LEN + if last { rate.rest } else { rate.payload }, 0x55);
     out
 }
 

@@ -155,6 +155,18 @@ async fn forward(viewers: usize) {
 
 /// From the camera's last packet of a frame to the moment when the last viewer has it: in its socket by the kernel's
 /// time, or read by viewers that all wake up on the same cores.
+fn tell_delays(what: &str, viewers: usize, delays: &[Duration]) {
+    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
+    println!(
+        "delay {viewers}, {what}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        delays.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
+}
+
 async fn delay(viewers: usize, unhurried: bool) {
     let stage = Stage::with_viewers(TWO_MBIT, unhurried).await;
     let mut audience = Audience::new(stage.show.clone());
@@ -165,16 +177,7 @@ async fn delay(viewers: usize, unhurried: bool) {
     tokio::time::sleep(seconds()).await;
     sound(&audience);
     let delays = stage.show.times.delays(viewers as u64, since);
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
-    println!(
-        "delay {viewers}, {}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
-        if unhurried { "at the sockets" } else { "read" },
-        delays.len(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(1.0)
-    );
+    tell_delays(if unhurried { "at the sockets" } else { "read" }, viewers, &delays);
     drop(audience);
     stage.end().await;
 }
@@ -275,6 +278,8 @@ fn main() {
             forward(viewers(500)).await;
         }
         if wants("delay") {
+            let delays = tokio::task::block_in_place(|| floor::delays(viewers(100), seconds()));
+            tell_delays("the floor's at the sockets", viewers(100), &delays);
             delay(viewers(100), true).await;
             delay(viewers(100), false).await;
         }
