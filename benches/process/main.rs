@@ -153,8 +153,6 @@ async fn forward(viewers: usize) {
     stage.end().await;
 }
 
-/// From the camera's last packet of a frame to the moment when the last viewer has it: in its socket by the kernel's
-/// time, or read by viewers that all wake up on the same cores.
 fn tell_delays(what: &str, viewers: usize, delays: &[Duration]) {
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     println!(
@@ -167,6 +165,8 @@ fn tell_delays(what: &str, viewers: usize, delays: &[Duration]) {
     );
 }
 
+/// From the camera's last packet of a frame to the moment when the last viewer has it: in its socket by the kernel's
+/// time, or read by viewers that all wake up on the same cores.
 async fn delay(viewers: usize, unhurried: bool) {
     let stage = Stage::with_viewers(TWO_MBIT, unhurried).await;
     let mut audience = Audience::new(stage.show.clone());

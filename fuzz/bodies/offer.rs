@@ -41,6 +41,8 @@ fn answer(offer: &ParsedOffer, running: RunningCodecs<'_>) -> bool {
     assert!(lines("m=") <= MAX_SECTIONS);
     assert_eq!(lines("m="), all.len() + answer.rejected.len(), "one section for each of the offer");
     assert_eq!(lines("a=ice-lite"), 1);
+    let begin: Vec<_> = sdp.lines().take(5).map(|line| line.get(..2).unwrap_or_default()).collect();
+    assert_eq!(begin, ["v=", "o=", "s=", "t=", "a="], "in the order of RFC 8866 §5");
     for track in all {
         assert!(!track.formats.is_empty());
         for format in &track.formats {

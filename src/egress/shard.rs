@@ -78,7 +78,7 @@ impl ShardInbox {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        if watched || waiting >= UNWATCHED {
+        if wakes(watched, waiting) {
             self.thread.unpark();
         }
     }
@@ -92,6 +92,11 @@ impl ShardInbox {
     pub(super) fn dropped_frames(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a shard with so many frames `waiting` already is woken for one more.
+fn wakes(watched: bool, waiting: u64) -> bool {
+    watched || waiting >= UNWATCHED
 }
 
 /// Hands the frames of one stream to every shard.
@@ -244,37 +249,57 @@ impl RunSink for SocketSink {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::tap::tap;
+    use super::super::tap::{FrameTap, tap};
     use super::*;
     use crate::media::{ClockPoint, Codec, ExtSeq, FramePacket, RtpTime};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+    /// A shard that has been busy needs some of them until it sleeps.
+    const ROUNDS: u64 = 200;
 
     struct Scene {
         inbox: ShardInbox,
         thread: JoinHandle<()>,
         stream: StreamId,
-        begin: Instant,
+        now: Instant,
+        frames: u64,
     }
 
     impl Scene {
-        /// A shard with one stream, of which nobody has heard yet.
-        fn new() -> Self {
+        /// A shard with one stream.
+        async fn new() -> Self {
             let socket = crate::base::udp::bind(([127, 0, 0, 1], 0).into(), 0, 0).unwrap();
             let senders = Arc::new([RunSender::new(socket.try_clone().unwrap()).unwrap()]);
             let sink = SocketSink::new(&[socket], senders, Arc::default()).unwrap();
             let (inbox, thread) = spawn(0, None, sink, mpsc::channel(1).0).unwrap();
-            let stream = StreamId::random();
+            // Frames that are older than some seconds are shown to nobody; these never are.
+            let (stream, now) = (StreamId::random(), Instant::now() + Duration::from_secs(3600));
             assert!(inbox.command(Command::OpenStream(stream)).is_ok());
-            Self { inbox, thread, stream, begin: Instant::now() }
+            let mut scene = Self { inbox, thread, stream, now, frames: 0 };
+            // The stream is there when it has been looked at.
+            assert!(scene.comes().await.1.is_empty());
+            scene
         }
 
-        /// The n-th frame; the first is a keyframe.
-        fn frame(&self, n: u64, watched: bool) {
-            let time = RtpTime(n * 3_600);
-            let clock = ClockPoint { at: self.begin, rtp: RtpTime(0), rate: 90_000 };
-            let packets = vec![FramePacket { seq: ExtSeq(n), marker: true, payload: Bytes::from_static(&[0x41; 100]) }];
-            let (codec, arrived) = (Codec::H264, self.begin);
-            let frame = Frame { codec, time, starts_keyframe: n == 0, packets, arrived, clock };
+        /// Sends a frame and returns its number.
+        fn frame(&mut self, starts_keyframe: bool, watched: bool) -> u64 {
+            self.frames += 1;
+            let time = RtpTime(self.frames * 3_600);
+            let clock = ClockPoint { at: self.now, rtp: RtpTime(0), rate: 90_000 };
+            let (seq, payload) = (ExtSeq(self.frames), Bytes::from_static(&[0x41; 100]));
+            let packets = vec![FramePacket { seq, marker: true, payload }];
+            let (codec, arrived) = (Codec::H264, self.now);
+            let frame = Frame { codec, time, starts_keyframe, packets, arrived, clock };
             self.inbox.frame(self.stream, Arc::new(frame), watched);
+            self.frames
+        }
+
+        /// Somebody comes: what is shown as past.
+        async fn comes(&mut self) -> (FrameTap, Vec<u64>) {
+            let (shown, mut reader) = tap(Arc::default(), None);
+            assert!(self.inbox.command(Command::Tap(self.stream, shown)).is_ok());
+            let past = tokio::time::timeout(PATIENCE, reader.first()).await.expect("it is answered");
+            (reader, past.iter().map(|frame| frame.packets[0].seq.0).collect())
         }
 
         fn ends(self) {
@@ -286,27 +311,37 @@ mod tests {
 
     #[tokio::test]
     async fn frames_for_which_nobody_was_woken_are_past_for_who_comes() {
-        let scene = Scene::new();
-        (0..10).for_each(|n| scene.frame(n, false));
-        let (shown, mut reader) = tap(Arc::default(), None);
-        assert!(scene.inbox.command(Command::Tap(scene.stream, shown)).is_ok());
-        let numbers = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.packets[0].seq.0).collect::<Vec<_>>();
-        assert_eq!(numbers(&reader.first().await), (0..10).collect::<Vec<_>>());
-        scene.frame(10, true);
-        assert_eq!(numbers(&[reader.next().await.unwrap()]), [10], "neither twice nor late");
+        let mut scene = Scene::new().await;
+        for _ in 0..ROUNDS {
+            let sent: Vec<_> = (0..10).map(|n| scene.frame(n == 0, false)).collect();
+            let (mut reader, past) = scene.comes().await;
+            assert_eq!(past, sent);
+            let live = scene.frame(false, true);
+            let next = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it was woken").unwrap();
+            assert_eq!(next.packets[0].seq, ExtSeq(live), "neither twice nor late");
+        }
+        scene.ends();
+    }
+
+    #[tokio::test]
+    async fn frames_that_nobody_watches_do_not_pile_up() {
+        let mut scene = Scene::new().await;
+        for _ in 0..ROUNDS {
+            for n in 0..=UNWATCHED {
+                scene.frame(n == 0, false);
+            }
+            let patience = Instant::now() + PATIENCE;
+            while scene.inbox.waiting_frames() > UNWATCHED {
+                assert!(Instant::now() < patience, "{} wait", scene.inbox.waiting_frames());
+                thread::yield_now();
+            }
+        }
         scene.ends();
     }
 
     #[test]
-    fn frames_that_nobody_watches_are_taken_many_at_a_time() {
-        let scene = Scene::new();
-        // As many as wake it, whatever it took while it was awake for the command.
-        (0..UNWATCHED * 2).for_each(|n| scene.frame(n, false));
-        let patience = Instant::now() + Duration::from_secs(30);
-        while scene.inbox.waiting_frames() > UNWATCHED {
-            assert!(Instant::now() < patience, "{} wait", scene.inbox.waiting_frames());
-            thread::yield_now();
-        }
-        scene.ends();
+    fn a_frame_wakes_who_is_watched_and_who_has_many_to_take() {
+        assert!(wakes(true, 0) && wakes(false, UNWATCHED));
+        assert!(!wakes(false, 0) && !wakes(false, UNWATCHED - 1));
     }
 }

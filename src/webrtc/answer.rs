@@ -315,6 +315,8 @@ mod tests {
             let (_, answer) = answer(offer);
             assert!(answer.sdp.lines().count() > 20 && !answer.sdp.replace("\r\n", "").contains(['\r', '\n']));
             let offered = ParsedOffer::parse(offer).unwrap();
+            // All of it: an attribute may stand where its reader does not look, but not where SDP has no room for one.
+            sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(&answer.sdp)).unwrap();
             let parsed = ParsedOffer::parse(&answer.sdp).unwrap();
             let mids =
                 |o: &ParsedOffer| o.sections.iter().map(|s| (s.media.clone(), s.mid.clone())).collect::<Vec<_>>();

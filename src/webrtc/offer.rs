@@ -115,6 +115,9 @@ impl ParsedOffer {
         let description = SessionDescription::unmarshal(&mut Cursor::new(structure))
             .map_err(|e| OfferError::Syntax(shorten(&e.to_string())))?;
         limit(description.media_descriptions.len(), MAX_SECTIONS, "media sections")?;
+        if media.len() != description.media_descriptions.len() {
+            return Err(OfferError::Syntax("its media sections cannot be told apart".to_owned()));
+        }
         limit(session.len(), MAX_ATTRIBUTES, "session attributes")?;
         let bundles = values(&session, "group")
             .filter_map(|group| group.strip_prefix("BUNDLE"))

@@ -11,7 +11,7 @@ use rtc_crypto::{
 
 /// Passes everything on to a provider, but for a signature that it has just verified: the library reads a flight from
 /// its beginning with every record of it, and would verify the peer's one signature again for its Finished. That was a
-/// twentieth of what accepting a viewer cost.
+/// twentieth of the workers' time for a viewer that comes.
 pub(super) struct VerifyOnce {
     provider: Arc<dyn RTCCryptoProvider>,
     verified: Mutex<Option<Proof>>,
