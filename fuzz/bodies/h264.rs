@@ -140,19 +140,18 @@ impl Scene {
     fn check(&mut self, out: &[Part], new: Vec<Chunk>, has_repeated: bool) {
         let is_new_from = self.pending.len();
         let expected: Vec<Chunk> = self.pending.drain(..).chain(new).collect();
-        // Only a repeated set may be, and what was in one packet with it, and only after it was held.
-        let may_be_dropped = |at: usize| at < is_new_from && has_repeated && self.repeatable.contains(&expected[at]);
-        let was_dropped = |at: usize| assert!(may_be_dropped(at), "{:x?} is lost", expected[at]);
         let mut at = 0;
         for chunk in joined(out) {
             let may_be_inserted = chunk.is_whole()
                 && (self.known_sets.contains(&chunk) || [&[chunk.header], &chunk.body[..]].concat() == FILLER);
             // What was sent may be a known set too, behind a repeated one that was dropped: so the order is asked first.
             let next = (at..expected.len()).find(|next| expected[*next] == chunk);
-            let next = next.filter(|next| !may_be_inserted || (at..*next).all(&may_be_dropped));
+            let next = next.filter(|next| {
+                !may_be_inserted || expected[at..*next].iter().all(|old| self.may_be_dropped(old, has_repeated))
+            });
             match next {
                 Some(next) => {
-                    (at..next).for_each(was_dropped);
+                    expected[at..next].iter().for_each(|old| self.was_dropped(old, has_repeated));
                     at = next + 1;
                 }
                 None => assert!(may_be_inserted, "out of nothing, before {:x?}: {chunk:x?}", expected.get(at)),
@@ -160,7 +159,7 @@ impl Scene {
         }
         if !out.is_empty() {
             // Nothing that was held stays behind.
-            (at..is_new_from).for_each(was_dropped);
+            (at..is_new_from).for_each(|old| self.was_dropped(&expected[old], has_repeated));
             at = at.max(is_new_from);
         }
         self.pending = expected[at..].to_vec();
@@ -175,6 +174,16 @@ impl Scene {
             self.highest = Some(part.seq.0);
             self.parts += 1;
         }
+    }
+
+    fn was_dropped(&self, chunk: &Chunk, has_repeated: bool) {
+        assert!(self.may_be_dropped(chunk, has_repeated), "{chunk:x?} is lost");
+    }
+
+    /// Only a repeated set, and what was in one packet with it. In what has just come nothing may, but that is not told apart:
+    /// where a packet was repeated, its units may have been taken for those of the next one, which are the same.
+    fn may_be_dropped(&self, chunk: &Chunk, has_repeated: bool) -> bool {
+        has_repeated && self.repeatable.contains(chunk)
     }
 
     fn ends(self) -> bool {
