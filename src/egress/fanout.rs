@@ -287,6 +287,8 @@ impl Fanout {
 #[cfg(test)]
 mod codec_tests;
 #[cfg(test)]
+mod narrow_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod weak_tests;

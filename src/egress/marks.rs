@@ -12,42 +12,101 @@ use crate::media::SeqNo;
 const CALM: Duration = Duration::from_millis(75);
 /// Marks whose arrival may still be reported.
 const REMEMBERED: usize = 256;
+/// Nor is that of a mark before a pause of this length. Far below what 32 bits of microseconds can tell.
+const PAUSE: Duration = Duration::from_secs(60);
 
-/// The marks of one viewer.
+/// When a marked packet left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left {
+    /// To the next microsecond, so that it is not before the time at which it was marked.
+    pub(super) at: Instant,
+    /// Bytes that had been sent to the viewer with it, modulo 2^32.
+    pub(super) bytes: u32,
+}
+
+/// The marks of one viewer. There are as many of them as there are viewers, so that a mark takes eight bytes.
 #[derive(Debug)]
 pub(super) struct Marks {
     /// The number of the extension.
     pub(super) extension: u8,
     next: u16,
-    /// When the marks up to the newest one left.
-    sent: VecDeque<Instant>,
+    origin: Instant,
+    /// When the newest mark left, in microseconds since then.
+    newest: u64,
+    /// The last 32 bits of such a time, and of the bytes; the newest one is the last.
+    sent: VecDeque<(u32, u32)>,
+    /// How many of them left later than the last one whose arrival was told of.
+    untold: usize,
 }
 
 impl Marks {
-    pub(super) fn new(extension: u8) -> Self {
-        Self { extension, next: rand::random(), sent: VecDeque::new() }
+    pub(super) fn new(extension: u8, now: Instant) -> Self {
+        Self { extension, next: rand::random(), origin: now, newest: 0, sent: VecDeque::new(), untold: 0 }
     }
 
     /// Whether the next picture gets a mark.
     pub(super) fn is_due(&self, curious: bool, now: Instant) -> bool {
-        curious || self.sent.back().is_none_or(|last| now.saturating_duration_since(*last) >= CALM)
+        curious || self.sent.is_empty() || now.saturating_duration_since(self.time(self.newest)) >= CALM
     }
 
-    /// A number for a packet that leaves now.
-    pub(super) fn next(&mut self, now: Instant) -> u16 {
+    /// A number for a packet that leaves now; [`Self::left`] follows.
+    pub(super) fn next(&mut self, now: Instant) -> SeqNo {
+        let since = u64::try_from(now.saturating_duration_since(self.origin).as_nanos().div_ceil(1_000));
+        let since = since.unwrap_or(u64::MAX).max(self.newest);
+        if Duration::from_micros(since - self.newest) >= PAUSE {
+            self.sent.clear();
+            self.untold = 0;
+        }
         if self.sent.len() >= REMEMBERED {
             self.sent.pop_front();
         }
-        self.sent.push_back(now);
-        let number = self.next;
-        self.next = number.wrapping_add(1);
+        self.sent.push_back((since as u32, 0));
+        self.newest = since;
+        self.untold = (self.untold + 1).min(self.sent.len());
+        let number = SeqNo(self.next);
+        self.next = self.next.wrapping_add(1);
         number
     }
 
-    /// When the packet with this number left; `None` for what was never sent or is long past.
-    pub(super) fn sent_at(&self, number: SeqNo) -> Option<Instant> {
+    /// So many bytes were sent with the packet that was numbered last, modulo 2^32.
+    pub(super) fn left(&mut self, bytes: u32) {
+        if let Some(newest) = self.sent.back_mut() {
+            newest.1 = bytes;
+        }
+    }
+
+    /// The packet with this number has arrived. When it left; `None` for what was never sent or is long past.
+    pub(super) fn on_told(&mut self, number: SeqNo) -> Option<Left> {
         let age = usize::from(self.next.wrapping_sub(1).wrapping_sub(number.0));
-        self.sent.get(self.sent.len().checked_sub(age + 1)?).copied()
+        let left = self.get(age)?;
+        self.untold = self.untold.min(age);
+        Some(left)
+    }
+
+    /// When the first mark left that left later than the last one whose arrival was told of.
+    pub(super) fn untold_since(&self) -> Option<Instant> {
+        Some(self.get(self.untold.checked_sub(1)?)?.at)
+    }
+
+    /// When the last one left.
+    pub(super) fn last(&self) -> Option<Instant> {
+        Some(self.get(0)?.at)
+    }
+
+    /// Nothing will be told of those that have left.
+    pub(super) fn forget(&mut self) {
+        self.untold = 0;
+    }
+
+    /// The mark that so many followed.
+    fn get(&self, age: usize) -> Option<Left> {
+        let (at, bytes) = *self.sent.get(self.sent.len().checked_sub(age + 1)?)?;
+        let before = (self.newest as u32).wrapping_sub(at);
+        Some(Left { at: self.time(self.newest.checked_sub(u64::from(before))?), bytes })
+    }
+
+    fn time(&self, micros: u64) -> Instant {
+        self.origin + Duration::from_micros(micros)
     }
 }
 
@@ -55,27 +114,58 @@ impl Marks {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
     #[test]
     fn a_mark_is_found_by_its_number_until_it_is_long_past() {
-        let (mut marks, start) = (Marks::new(3), Instant::now());
+        let start = Instant::now();
+        let mut marks = Marks::new(3, start);
         marks.next = 65_530;
+        // From one wrap of the microseconds and of the bytes to the next.
+        let begun = Duration::from_micros((1 << 32) - 100_000);
         for n in 0..300_u32 {
-            let at = start + Duration::from_millis(u64::from(n));
-            assert_eq!(marks.next(at), 65_530_u16.wrapping_add(n as u16));
-            assert_eq!(marks.sent_at(SeqNo(65_530_u16.wrapping_add(n as u16))), Some(at));
+            let (at, number) = (start + begun + n * MS, SeqNo(65_530_u16.wrapping_add(n as u16)));
+            assert_eq!(marks.next(at), number);
+            let bytes = n.wrapping_sub(100).wrapping_mul(1_000);
+            marks.left(bytes);
+            assert_eq!(marks.on_told(number), Some(Left { at, bytes }));
         }
-        assert_eq!(marks.sent_at(SeqNo(65_530)), None, "long past");
-        assert_eq!(marks.sent_at(SeqNo(294)), None, "never sent");
-        assert!(marks.sent_at(SeqNo(100)).is_some());
+        assert_eq!(marks.on_told(SeqNo(65_530)), None, "long past");
+        assert_eq!(marks.on_told(SeqNo(294)), None, "never sent");
+        let left = Left { at: start + begun + 106 * MS, bytes: 6_000 };
+        assert_eq!(marks.on_told(SeqNo(100)), Some(left));
+    }
+
+    #[test]
+    fn a_mark_never_left_before_it_was_made() {
+        let start = Instant::now();
+        let mut marks = Marks::new(3, start);
+        for ns in [0, 1, 999, 1_000, 1_001] {
+            let now = start + Duration::from_nanos(ns);
+            let number = marks.next(now);
+            let at = marks.on_told(number).unwrap().at;
+            assert!(at >= now && at < now + Duration::from_micros(1), "{ns}");
+        }
+    }
+
+    #[test]
+    fn a_pause_that_the_clock_of_a_mark_cannot_tell_is_no_shorter_one() {
+        let start = Instant::now();
+        let mut marks = Marks::new(3, start);
+        let first = marks.next(start);
+        let second = marks.next(start + Duration::from_micros(1 << 32) + MS);
+        assert_eq!(marks.on_told(first), None);
+        assert!(marks.on_told(second).is_some());
     }
 
     #[test]
     fn marks_are_rare_while_nothing_is_going_on() {
-        let (mut marks, now) = (Marks::new(3), Instant::now());
+        let now = Instant::now();
+        let mut marks = Marks::new(3, now);
         assert!(marks.is_due(false, now));
         marks.next(now);
-        assert!(!marks.is_due(false, now + Duration::from_millis(40)));
-        assert!(marks.is_due(true, now + Duration::from_millis(40)));
-        assert!(marks.is_due(false, now + Duration::from_millis(80)));
+        assert!(!marks.is_due(false, now + 40 * MS));
+        assert!(marks.is_due(true, now + 40 * MS));
+        assert!(marks.is_due(false, now + 80 * MS));
     }
 }

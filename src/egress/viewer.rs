@@ -1,6 +1,7 @@
 //! One viewer in a shard: rewrites, seals and sends what its browser gets. The only writer with its keys.
 
 mod backlog;
+mod held;
 mod paced;
 mod weak;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::backlog::Backlog;
+use self::held::Held;
 use self::paced::Paced;
 pub use self::weak::Heard;
 pub(super) use self::weak::PROBE_TURN;
@@ -135,6 +137,7 @@ pub(super) struct ViewerOut {
     probe: Option<ProbeOut>,
     /// Keyframes of a thinned viewer on their way out.
     paced: Paced,
+    held: Held,
     freezes: FreezeWatch,
     offered: Instant,
     has_sent: bool,
@@ -142,7 +145,8 @@ pub(super) struct ViewerOut {
 
 impl ViewerOut {
     pub(super) fn new(new: NewViewer, now: Instant) -> Self {
-        let marks = new.tracks.video.as_ref().and_then(|track| track.transport_cc).map(Marks::new);
+        let marks = new.tracks.video.as_ref().and_then(|track| track.transport_cc);
+        let marks = marks.map(|extension| Marks::new(extension, now));
         Self {
             viewer: new.viewer,
             counters: new.counters,
@@ -165,6 +169,7 @@ impl ViewerOut {
             repeatable: Vec::new(),
             probe: None,
             paced: Paced::default(),
+            held: Held::default(),
             freezes: FreezeWatch::default(),
             offered: new.offered,
             has_sent: false,
@@ -174,6 +179,8 @@ impl ViewerOut {
     pub(super) fn set_path(&mut self, path: Path) {
         if path.remote != self.path.remote {
             self.thinning.on_new_path();
+            self.held.forget();
+            self.marks.iter_mut().for_each(Marks::forget);
         }
         self.path = path;
     }
@@ -207,6 +214,8 @@ impl ViewerOut {
         if soon || !self.backlog.is_empty() || again >= MAX_SHOWINGS || (again > 0 && !gop.is_whole()) {
             return false;
         }
+        // They are in the group.
+        self.held.clear();
         self.backlog.begin(replay, now);
         let (behind, live) = self.backlog.behind();
         video.rewrite.start(first, behind, live);
@@ -269,6 +278,7 @@ impl ViewerOut {
                 }
                 // Sound that the socket refuses is lost; the browser conceals it.
                 let _ = self.send_frame(frame, &frame.packets, false, now, run, sink);
+                self.paced.beside(&frame.packets);
                 false
             }
         }
@@ -298,13 +308,7 @@ impl ViewerOut {
             return begins;
         }
         if self.backlog.is_empty() {
-            // The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue
-            // is full only when the network is too slow: more of the same would only come later, so the picture
-            // goes on with a keyframe.
-            if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
-                self.thinning.on_refused(now);
-                self.awaits_keyframe = error.kind() == io::ErrorKind::WouldBlock && self.over_tcp();
-            }
+            self.send_live(frame, now, run, sink);
             return false;
         }
         self.backlog.push(frame.clone());
@@ -315,8 +319,35 @@ impl ViewerOut {
         false
     }
 
+    /// Sends a live picture, or holds it back.
+    fn send_live(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+        let (untold, last) = self.marks.as_ref().map_or((None, None), |marks| (marks.untold_since(), marks.last()));
+        let silent = self.held.is_silent(untold, now);
+        // A picture that has begun is sent whole.
+        if self.held.is_empty() && (!silent || self.last_video == Some(frame.time)) {
+            return self.send_or_refuse(frame, now, run, sink);
+        }
+        self.held.push(frame.clone(), now);
+        if silent && self.held.is_too_long(now) {
+            return self.thinning.on_silence();
+        }
+        for frame in self.held.take(silent, last, now) {
+            self.send_or_refuse(&frame, now, run, sink);
+        }
+    }
+
+    fn send_or_refuse(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+        // The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue
+        // is full only when the network is too slow: more of the same would only come later, so the picture
+        // goes on with a keyframe.
+        if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
+            self.thinning.on_refused(now);
+            self.awaits_keyframe = error.kind() == io::ErrorKind::WouldBlock && self.over_tcp();
+        }
+    }
+
     /// Sends `sent`, packets of a frame, and counts what was sent; on an error some runs of them may have gone out.
-    /// `live`: they are sent once, so that the last packet of a picture may carry a number of its own.
+    /// `live`: they are sent once, so that the last packet of a picture may carry a number of its own, which is returned.
     fn send_frame(
         &mut self,
         frame: &Frame,
@@ -325,18 +356,19 @@ impl ViewerOut {
         now: Instant,
         run: &mut Vec<u8>,
         sink: &mut impl RunSink,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<SeqNo>> {
         let is_video = frame.kind() == MediaKind::Video;
-        let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(()) };
-        let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(()) };
-        let marks =
+        let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(None) };
+        let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(None) };
+        let mut marks =
             self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
         let mut mark = None;
-        if let (Some(marks), Some(last)) = (marks, sent.last())
+        if let (Some(marks), Some(last)) = (&mut marks, sent.last())
             && last.marker
             && last.payload.len() <= MAX_MARKED_PAYLOAD
         {
-            mark = Some((last.seq, two_byte_extension(marks.extension, marks.next(now))));
+            let number = marks.next(now);
+            mark = Some((last.seq, number, two_byte_extension(marks.extension, number.0)));
         }
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         let (mut packets, mut octets) = (0u32, 0u32);
@@ -349,10 +381,13 @@ impl ViewerOut {
                 timestamp: time.wire(),
                 ssrc: track.negotiated.ssrc,
             };
-            let extension = mark.as_ref().filter(|(seq, _)| *seq == packet.seq).map_or(&[][..], |(_, bytes)| bytes);
+            let extension = mark.as_ref().filter(|(seq, ..)| *seq == packet.seq).map_or(&[][..], |(.., bytes)| bytes);
             out.add(&mut self.sealer, header, seq, extension, &[], &packet.payload);
             packets += 1;
             octets = octets.wrapping_add(packet.payload.len() as u32);
+        }
+        if let (Some(marks), Some(_)) = (marks, &mark) {
+            marks.left(out.total());
         }
         out.finish()?;
         track.packets = track.packets.wrapping_add(packets);
@@ -360,7 +395,7 @@ impl ViewerOut {
         if packets > 0 {
             self.after_frame(frame, now);
         }
-        Ok(())
+        Ok(mark.map(|(_, number, _)| number))
     }
 
     /// Keeps the figures that tell how the picture begins and stops.

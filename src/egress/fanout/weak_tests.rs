@@ -14,10 +14,10 @@ use crate::media::{MediaKind, SeqNo};
 const MS: Duration = Duration::from_millis(1);
 /// The second viewer's port; the first one's path is good.
 const GOOD: u16 = 1;
-const WEAK: u16 = 2;
+pub(super) const WEAK: u16 = 2;
 
 /// The transport-wide number of a packet that has one.
-fn mark(packet: &RtpPacket) -> Option<SeqNo> {
+pub(super) fn mark(packet: &RtpPacket) -> Option<SeqNo> {
     let bytes = packet.as_bytes();
     (bytes[0] & EXTENSION_BIT != 0).then(|| {
         assert_eq!(bytes[12..17], [0xbe, 0xde, 0, 1, 0x51]);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::egress::marks::Left;
 use crate::media::transport_cc::elapsed_us;
 
 /// What is looked at; packets that left earlier than this before the newest one are history.
@@ -28,19 +29,16 @@ const TOO_LONG: i64 = 300_000;
 /// … if it stood for so long, and does not drain (a keyframe's, or that of a viewer's start).
 const TOO_LONG_SPAN: Duration = Duration::from_millis(100);
 const DRAINS: f64 = -0.5;
+/// What the path carries is known from packets that arrived within this time, in microseconds, or more.
+const CARRIES_SPAN: i64 = 100_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     sent: Instant,
     /// Time on the way in microseconds, plus an unknown constant.
     way: i64,
-}
-
-/// A queue that stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Standing {
-    /// By how many seconds it grows in a second.
-    pub(super) growth: f64,
+    /// Bytes sent with it, modulo 2^32.
+    bytes: u32,
 }
 
 /// One viewer's delays.
@@ -53,9 +51,9 @@ pub(super) struct DelayWatch {
 }
 
 impl DelayWatch {
-    /// A packet that left at `sent` arrived at `arrival_us` of the receiver's clock. One that was overtaken may be
-    /// told of after those that left later.
-    pub(super) fn on_arrival(&mut self, sent: Instant, arrival_us: i64) {
+    /// A packet arrived at `arrival_us` of the receiver's clock. One that was overtaken may be told of after those
+    /// that left later.
+    pub(super) fn on_arrival(&mut self, Left { at: sent, bytes }: Left, arrival_us: i64) {
         let (first_sent, first_arrival) = *self.origin.get_or_insert((sent, arrival_us));
         let since = sent.saturating_duration_since(first_sent).as_micros() as i64;
         let way = elapsed_us(first_arrival, arrival_us) - since;
@@ -65,7 +63,7 @@ impl DelayWatch {
             self.samples.pop_front();
         }
         let place = self.samples.iter().rposition(|s| s.sent <= sent).map_or(0, |before| before + 1);
-        self.samples.insert(place, Sample { sent, way });
+        self.samples.insert(place, Sample { sent, way, bytes });
         let (last, current, since) = self.base.unwrap_or((way, way, sent));
         self.base = Some(match sent.saturating_duration_since(since) > BASE_PERIOD {
             true => (current, way, sent),
@@ -78,22 +76,44 @@ impl DelayWatch {
         Some(self.samples.back()?.way - self.base_way()?)
     }
 
-    /// The queue, if one stands that is too long or on its way there.
-    pub(super) fn standing(&self) -> Option<Standing> {
-        let base = self.base_way()?;
-        let newest = self.samples.back()?;
-        // The newest packets that all had to wait.
-        let waiting = || self.samples.iter().rev().take_while(|s| s.way - base >= STANDING);
-        let oldest = waiting().last()?;
+    /// Whether a queue stands that is too long or on its way there.
+    pub(super) fn stands(&self) -> bool {
+        let Some((base, newest)) = self.base_way().zip(self.samples.back()) else { return false };
+        let Some(oldest) = self.waiting().last() else { return false };
         let span = newest.sent.saturating_duration_since(oldest.sent);
         if span.is_zero() {
-            return None;
+            return false;
         }
         let growth = (newest.way - oldest.way) as f64 / span.as_micros() as f64;
         let grown = newest.way - base >= GROWN && growth >= GROWTH && span >= GROWTH_SPAN;
-        let long = waiting().take_while(|s| s.way - base >= TOO_LONG).last();
+        let long = self.waiting().take_while(|s| s.way - base >= TOO_LONG).last();
         let long = long.is_some_and(|s| newest.sent.saturating_duration_since(s.sent) >= TOO_LONG_SPAN);
-        (grown || (long && growth > DRAINS)).then_some(Standing { growth })
+        grown || (long && growth > DRAINS)
+    }
+
+    /// What arrived behind packets that had to wait, in bit/s: all that the path carries. `None` if nothing waited
+    /// for long enough to tell.
+    pub(super) fn carries(&self) -> Option<u64> {
+        let (base, newest) = self.base_way().zip(self.samples.back())?;
+        let mut oldest = newest;
+        for sample in self.waiting() {
+            // What left after its queue was gone arrived when it left, not when the path could take it.
+            let gap = oldest.sent.saturating_duration_since(sample.sent).as_micros() as i64;
+            if gap > sample.way - base {
+                break;
+            }
+            oldest = sample;
+        }
+        let left_in = newest.sent.saturating_duration_since(oldest.sent).as_micros() as i64;
+        let arrived_in = left_in + newest.way - oldest.way;
+        let bytes = newest.bytes.wrapping_sub(oldest.bytes);
+        (arrived_in >= CARRIES_SPAN && bytes > 0).then(|| u64::from(bytes) * 8_000_000 / arrived_in as u64)
+    }
+
+    /// The newest packets that all had to wait, the newest one first.
+    fn waiting(&self) -> impl Iterator<Item = &Sample> {
+        let base = self.base_way().unwrap_or(i64::MAX);
+        self.samples.iter().rev().take_while(move |s| s.way.saturating_sub(base) >= STANDING)
     }
 
     /// The present way is the one without a queue.

@@ -21,6 +21,7 @@ use self::delay::DelayWatch;
 pub(super) use self::probe::{PROBE_FACTOR, PROBE_TIME};
 use self::probe::{Probe, Verdict};
 use super::loss::Loss;
+use super::marks::Left;
 
 /// Loss (0 to 1) in one window of a second or more that no path has by accident …
 const LOSS_AT_ONCE: f64 = 0.35;
@@ -87,8 +88,8 @@ impl ThinReason {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Step {
-    /// Keyframes only from the next access unit on. What the path was seen to carry, in bit/s, if it was seen.
-    Thin(ThinReason, Option<u64>),
+    /// Keyframes only from the next access unit on.
+    Thin(ThinReason),
     /// Send a probe; [`Thinning::probe_sent`] is to be called for the last packet.
     Probe,
     /// Stop the probe that is being sent.
@@ -128,7 +129,9 @@ pub(super) struct Thinning {
     probes: bool,
     failures: u32,
     thin: Option<ThinReason>,
-    growth: f64,
+    carries: Option<u64>,
+    /// When the queue that is known of will be gone.
+    drained: Option<Instant>,
     last_arrival: Option<Instant>,
 }
 
@@ -146,7 +149,8 @@ impl Thinning {
             probes,
             failures: 0,
             thin: None,
-            growth: 0.0,
+            carries: None,
+            drained: None,
             last_arrival: None,
         }
     }
@@ -159,7 +163,7 @@ impl Thinning {
     /// Whether every frame should be marked: something is going on.
     pub(super) fn is_curious(&self) -> bool {
         const CURIOUS_US: i64 = 20_000;
-        self.delay.queue_us().is_some_and(|queue| queue > CURIOUS_US)
+        self.is_thinned() || self.delay.queue_us().is_some_and(|queue| queue > CURIOUS_US)
     }
 
     /// Whether [`Self::poll`] may have something to say without new input.
@@ -172,18 +176,23 @@ impl Thinning {
         self.delay.queue_us()
     }
 
-    /// A marked packet that left at `sent` has arrived at `arrival_us` of the viewer's clock.
-    pub(super) fn on_arrival(&mut self, sent: Instant, arrival_us: i64, now: Instant) {
+    /// A marked packet has arrived at `arrival_us` of the viewer's clock. `sent`: bytes that were sent to it until now,
+    /// modulo 2^32.
+    pub(super) fn on_arrival(&mut self, left: Left, arrival_us: i64, sent: u32, now: Instant) {
         self.last_arrival = Some(now);
-        self.delay.on_arrival(sent, arrival_us);
+        self.delay.on_arrival(left, arrival_us);
+        self.carries = self.delay.carries().or(self.carries);
+        let behind = sent.wrapping_sub(left.bytes);
+        let takes = self.carries.map_or(0.0, |carries| f64::from(behind) * 8.0 / carries as f64);
+        let queue = u64::try_from(self.delay.queue_us().unwrap_or(0)).unwrap_or(0);
+        self.drained = Some(left.at + Duration::from_micros(queue) + Duration::from_secs_f64(takes));
         match &mut self.state {
             State::Full { .. } => {
-                if let Some(standing) = self.delay.standing() {
-                    self.growth = standing.growth;
+                if self.delay.stands() {
                     self.thin = Some(ThinReason::Delay);
                 }
             }
-            State::Probing(probe) => probe.on_arrival(sent, arrival_us),
+            State::Probing(probe) => probe.on_arrival(left.at, arrival_us),
             State::Thinned { .. } | State::Ready { .. } => {}
         }
     }
@@ -233,6 +242,23 @@ impl Thinning {
         }
     }
 
+    /// Nothing was heard of what was sent, for too long.
+    pub(super) fn on_silence(&mut self) {
+        if !self.is_thinned() {
+            self.thin = Some(ThinReason::Delay);
+        }
+    }
+
+    /// What the path was last seen to carry, in bit/s, since it was known to carry the stream.
+    pub(super) fn carries(&self) -> Option<u64> {
+        self.carries
+    }
+
+    /// Whether the queue that is known of will be gone by then.
+    pub(super) fn is_drained(&self, by: Instant) -> bool {
+        self.drained.is_none_or(|drained| by >= drained)
+    }
+
     /// The socket did not take a frame for this viewer.
     pub(super) fn on_refused(&mut self, now: Instant) {
         if now > self.refused.0 + REFUSAL_WINDOW {
@@ -255,11 +281,12 @@ impl Thinning {
     pub(super) fn on_new_path(&mut self) {
         self.delay = DelayWatch::default();
         self.round_trips = RoundTrips::default();
+        (self.last_arrival, self.carries, self.drained) = (None, None, None);
     }
 
-    /// What is due; to be called after the others and a few times a second. `stream_rate` in bit/s.
-    pub(super) fn poll(&mut self, stream_rate: u64, now: Instant) -> Option<Step> {
-        let thin = self.thin.take();
+    /// What is due; to be called after the others and a few times a second.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Step> {
+        let (thin, drained) = (self.thin.take(), self.is_drained(now));
         match &mut self.state {
             State::Full { since } => {
                 let carried = now.saturating_duration_since(*since);
@@ -272,13 +299,10 @@ impl Thinning {
                 } else {
                     self.failures = 1;
                 }
-                // What arrives is less than what is sent by as much as the queue grows.
-                let carries = (reason == ThinReason::Delay && self.growth > 0.0)
-                    .then(|| (stream_rate as f64 / (1.0 + self.growth)) as u64);
                 self.state = State::Thinned { next_try: now + self.pause() };
-                Some(Step::Thin(reason, carries))
+                Some(Step::Thin(reason))
             }
-            State::Thinned { next_try } if now >= *next_try => {
+            State::Thinned { next_try } if now >= *next_try && drained => {
                 if self.probes {
                     self.state = State::Probing(Probe::new(now));
                     return Some(Step::Probe);
@@ -322,7 +346,7 @@ impl Thinning {
     pub(super) fn on_keyframe(&mut self, now: Instant) -> bool {
         if matches!(self.state, State::Ready { .. }) {
             self.state = State::Full { since: now };
-            (self.lossy_windows, self.hint, self.low_remb, self.thin) = (0, None, None, None);
+            (self.lossy_windows, self.hint, self.low_remb, self.thin, self.carries) = (0, None, None, None, None);
             self.refused = (now, 0);
             self.round_trips.forget_long();
             return true;

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::weak::PROBE_TURN;
-use crate::media::Frame;
+use crate::media::{Frame, FramePacket, SeqNo};
 
 /// A path of which nothing is known is believed to carry this share of the stream.
 const UNKNOWN_SHARE: f64 = 0.4;
@@ -18,6 +18,14 @@ const SLOWER: f64 = 0.8;
 const FASTER: f64 = 1.05;
 /// Bytes a second that any path carries.
 const LEAST_RATE: f64 = 4_000.0;
+/// Header and tag of a packet.
+const PACKET_OVERHEAD: usize = 12 + 16;
+/// What the sound takes of a keyframe's turn at most: a path that hardly carries the sound has its keyframes late.
+const MOST_BESIDE: f64 = 0.75;
+/// After a keyframe its queue is known when the viewer tells of the arrival of its last packet, or never; on a path that
+/// tells nothing, it is taken for gone after a moment.
+const TELLS: Duration = Duration::from_millis(1_500);
+const SILENT: Duration = Duration::from_millis(200);
 
 /// Pictures that are being sent; [`Self::next`] is to be called every [`PROBE_TURN`].
 #[derive(Debug, Default)]
@@ -29,24 +37,42 @@ pub(super) struct Paced {
     rate: f64,
     credit: f64,
     turn: Option<Instant>,
-    /// When the last packet of a picture left whose arrival is not known yet.
-    finished: Option<Instant>,
+    /// Bytes that went beside since the last turn.
+    beside: f64,
+    /// The last packet of a picture whose arrival is not known yet: its mark, and when it left.
+    ended: Option<(Option<SeqNo>, Instant)>,
 }
 
 impl Paced {
     /// The path carries so much, in bit/s, if that was seen.
     pub(super) fn begin(&mut self, carries: Option<u64>, stream_rate: u64) {
         let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64);
-        (self.rate, self.finished) = ((rate / 8.0).max(LEAST_RATE), None);
+        (self.rate, self.ended) = ((rate / 8.0).max(LEAST_RATE), None);
+    }
+
+    /// The path was seen to carry so much, in bit/s.
+    pub(super) fn set_rate(&mut self, carries: u64) {
+        self.rate = (carries as f64 / 8.0).max(LEAST_RATE);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
+    /// Whether some of a picture has been sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Whether a picture is being sent, or may be on the path.
+    pub(super) fn is_on_the_way(&self, now: Instant) -> bool {
+        let lasts = |mark: Option<SeqNo>| if mark.is_some() { TELLS } else { SILENT };
+        !self.is_empty() || self.ended.is_some_and(|(mark, at)| now < at + lasts(mark))
+    }
+
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         if self.frames.is_empty() {
-            (self.at, self.credit, self.turn) = (0, 0.0, None);
+            (self.at, self.credit, self.turn, self.beside) = (0, 0.0, None, 0.0);
         }
         self.frames.push_back(frame);
     }
@@ -56,36 +82,50 @@ impl Paced {
         (std::mem::take(&mut self.frames), std::mem::take(&mut self.at))
     }
 
-    /// Packets whose turn it is: a frame, and which of its packets.
+    /// Packets of sound were sent, which take the path's time too.
+    pub(super) fn beside(&mut self, packets: &[FramePacket]) {
+        if !self.is_empty() {
+            self.beside += packets.iter().map(bytes).sum::<f64>();
+        }
+    }
+
+    /// Packets whose turn it is: a frame, and which of its packets. After the last one of a picture follows
+    /// [`Self::on_end`].
     pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<Frame>, std::ops::Range<usize>)> {
         let frame = self.frames.front()?.clone();
         // A turn that comes late makes up for it, but not as a burst.
         let since = self.turn.map_or(PROBE_TURN, |turn| now.saturating_duration_since(turn));
         self.turn = Some(now);
-        self.credit += self.rate * since.min(PROBE_TURN * 3).as_secs_f64();
+        let carries = self.rate * since.min(PROBE_TURN * 3).as_secs_f64();
+        let beside = self.beside.min(carries * MOST_BESIDE);
+        self.beside -= beside;
+        self.credit += carries - beside;
         let from = self.at;
         while self.credit > 0.0
             && let Some(packet) = frame.packets.get(self.at)
         {
-            self.credit -= packet.payload.len() as f64;
+            self.credit -= bytes(packet);
             self.at += 1;
         }
         let packets = from..self.at;
         if self.at >= frame.packets.len() {
             self.frames.pop_front();
             self.at = 0;
-            if frame.packets.last().is_some_and(|last| last.marker) {
-                self.finished = Some(now);
-            }
         }
         Some((frame, packets))
     }
 
-    /// A marked packet that left at `sent` met this queue, in microseconds. Returns whether it was the last one of a
-    /// picture sent here.
-    pub(super) fn on_arrival(&mut self, sent: Instant, queue_us: i64, stream_rate: u64) -> bool {
-        if self.finished.take_if(|finished| sent >= *finished).is_none() {
-            return false;
+    /// The last packet of a picture has left now, with this mark.
+    pub(super) fn on_end(&mut self, mark: Option<SeqNo>, now: Instant) {
+        self.ended = Some((mark, now));
+    }
+
+    /// The packet with this mark met this queue, in microseconds. The last one of a picture sent here tells whether the
+    /// next one may be faster, or one that left later.
+    pub(super) fn on_arrival(&mut self, mark: SeqNo, queue_us: i64, stream_rate: u64) {
+        let has_left = |last: SeqNo| mark.0.wrapping_sub(last.0) < 1 << 15;
+        if self.ended.take_if(|(last, _)| last.is_some_and(has_left)).is_none() {
+            return;
         }
         let most = (stream_rate as f64 / 8.0).max(LEAST_RATE);
         self.rate = match queue_us {
@@ -94,18 +134,19 @@ impl Paced {
             _ => self.rate,
         }
         .clamp(LEAST_RATE, most);
-        true
     }
+}
+
+fn bytes(packet: &FramePacket) -> f64 {
+    (packet.payload.len() + PACKET_OVERHEAD) as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::{ClockPoint, Codec, ExtSeq, FramePacket, RtpTime};
+    use crate::media::{ClockPoint, Codec, ExtSeq, RtpTime};
 
     const PACKETS: u64 = 29;
 
@@ -130,14 +171,18 @@ mod tests {
             paced.push(keyframe(now));
             while let Some((_, packets)) = paced.next(now) {
                 for _ in packets {
-                    path_free = path_free.max(now) + Duration::from_secs_f64(1_000.0 / BYTES_PER_SECOND);
+                    path_free = path_free.max(now) + Duration::from_secs_f64(1_028.0 / BYTES_PER_SECOND);
                 }
                 if !paced.is_empty() {
                     now += PROBE_TURN;
                 }
             }
             let queue = path_free - now;
-            assert!(paced.on_arrival(now, queue.as_micros() as i64, STREAM), "it is the last packet's");
+            let mark = SeqNo(number as u16);
+            paced.on_end(Some(mark), now);
+            assert!(paced.is_on_the_way(now));
+            paced.on_arrival(mark, queue.as_micros() as i64, STREAM);
+            assert!(!paced.is_on_the_way(now));
             out.push((path_free - from, queue));
         }
         out
@@ -145,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_keyframe_is_there_as_soon_as_the_path_can_carry_it_and_leaves_a_short_queue() {
-        let least = Duration::from_secs_f64(29.0 / 42.5);
+        let least = Duration::from_secs_f64(29.0 * 1.028 / 42.5);
         for believed in [None, Some(250_000), Some(340_000), Some(450_000)] {
             let all = keyframes(believed);
             for (took, queue) in &all[1..] {

@@ -16,8 +16,8 @@ use crate::media::{ExtSeq, Frame, RtpTime, SeqNo};
 
 /// Probe packets leave at this pace.
 pub(in crate::egress) const PROBE_TURN: Duration = Duration::from_millis(10);
-/// From the end of a keyframe to the next probe: until it is known what queue the keyframe has left.
-const HOLD: Duration = Duration::from_millis(200);
+/// A keyframe leaves so long before the queue in front of it is gone: the path stays busy, and the sound is not late.
+const DRAINED_SOON: Duration = Duration::from_millis(30);
 /// Packets that a probe repeats.
 const PROBE_PACKETS: usize = 32;
 /// A stream that rests is probed for at this rate, in bit/s: what a moving picture needs at least.
@@ -63,16 +63,22 @@ impl ViewerOut {
     pub(in crate::egress) fn on_heard(&mut self, heard: &Heard, stream_rate: u64, now: Instant) {
         match heard {
             Heard::Arrivals(arrivals) => {
+                let sent = self.counters.bytes.load(Ordering::Relaxed) as u32;
                 for (number, arrival) in arrivals {
-                    let Some(sent) = self.marks.as_ref().and_then(|marks| marks.sent_at(*number)) else { continue };
-                    self.thinning.on_arrival(sent, *arrival, now);
+                    let Some(left) = self.marks.as_mut().and_then(|marks| marks.on_told(*number)) else { continue };
+                    self.thinning.on_arrival(left, *arrival, sent, now);
                     let queue = self.thinning.queue_us().unwrap_or(0);
-                    if self.paced.on_arrival(sent, queue, stream_rate) {
-                        // A probe begins when the keyframe's queue is gone.
-                        self.thinning.hold(now + Duration::from_micros(u64::try_from(queue).unwrap_or(0)));
-                    }
+                    self.held.on_told(now.saturating_duration_since(left.at), queue);
+                    self.paced.on_arrival(*number, queue, stream_rate);
                 }
-                self.counters.rare().queue_us = self.thinning.queue_us();
+                let mut rare = self.counters.rare();
+                rare.queue_us = self.thinning.queue_us();
+                if self.thinning.is_thinned()
+                    && let Some(carries) = self.thinning.carries().filter(|carries| rare.carries != Some(*carries))
+                {
+                    rare.carries = Some(carries);
+                    self.paced.set_rate(carries);
+                }
             }
             Heard::Report { loss, round_trip } => {
                 if let Some(round_trip) = round_trip {
@@ -96,13 +102,15 @@ impl ViewerOut {
         rings: &[PacketRing; 2],
         now: Instant,
     ) -> (bool, bool) {
-        if !self.paced.is_empty() {
-            self.thinning.hold(now + HOLD);
+        if self.paced.is_on_the_way(now) {
+            self.thinning.hold(now + PROBE_TURN);
         }
-        match self.thinning.poll(stream_rate, now) {
-            Some(Step::Thin(reason, carries)) => {
+        match self.thinning.poll(now) {
+            Some(Step::Thin(reason)) => {
+                let carries = self.thinning.carries();
                 // What waits would only make the queue longer.
                 self.backlog.clear();
+                self.held.clear();
                 self.passing = self.last_video;
                 self.paced.begin(carries, stream_rate);
                 self.counters.thinned.store(true, Ordering::Relaxed);
@@ -205,10 +213,15 @@ impl ViewerOut {
     /// Sends what is due of a keyframe or of a probe. Returns whether more is to come.
     pub(in crate::egress) fn take_turn(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         if self.probe.is_none()
+            && (self.paced.has_begun() || self.thinning.is_drained(now + DRAINED_SOON))
             && let Some((frame, packets)) = self.paced.next(now)
         {
+            let packets = &frame.packets[packets];
             // What is refused is asked for again.
-            let _ = self.send_frame(&frame, &frame.packets[packets], true, now, run, sink);
+            let mark = self.send_frame(&frame, packets, true, now, run, sink).ok().flatten();
+            if packets.last().is_some_and(|last| last.marker) {
+                self.paced.on_end(mark, now);
+            }
         }
         self.send_probe(now, run, sink) || !self.paced.is_empty()
     }
@@ -231,9 +244,10 @@ impl ViewerOut {
                 timestamp: packet.time.wire(),
                 ssrc: rtx.ssrc,
             };
-            let extension = two_byte_extension(marks.extension, marks.next(now));
+            let extension = two_byte_extension(marks.extension, marks.next(now).0);
             let original = packet.seq.wire().0.to_be_bytes();
             out.add(&mut self.sealer, header, video.rtx_seq, &extension, &original, &packet.payload);
+            marks.left(out.total());
             video.rtx_seq.0 += 1;
             probe.credit -= packet.payload.len() as f64;
             probe.sent += 1;

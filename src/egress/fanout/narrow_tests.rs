@@ -1,0 +1,241 @@
+//! A viewer behind a link that is narrow for a while: what queues up there, and what is seen of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::tests::{Scene, VIDEO};
+use super::weak_tests::{WEAK, mark};
+use crate::base::ViewerId;
+use crate::egress::stats::{ViewerCounters, ViewerStats};
+use crate::egress::viewer::Heard;
+use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, RtpTime, SeqNo};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const STEP_MS: u128 = 5;
+const TICK_MS: u128 = 250;
+/// Chromium's, of a stream like this.
+const FEEDBACK_MS: u128 = 60;
+const SOUND_MS: u128 = 20;
+const PICTURE_MS: u128 = 40;
+const GROUP: u64 = 100;
+const PACKET: usize = 1_150;
+const SOUND: usize = 120;
+/// SRTP's header and tag.
+const OVERHEAD: usize = 12 + 16;
+/// A link that never is the matter, in bit/s.
+const WIDE: f64 = 100e6;
+/// What a stream of keyframes of 25 packets, others of 3, and sound needs, in bit/s.
+const RATE: f64 = ((25 + 99 * 3) * (PACKET + OVERHEAD) * 8 / 4 + 50 * (SOUND + OVERHEAD) * 8) as f64;
+
+struct Narrow {
+    scene: Scene,
+    viewer: ViewerId,
+    counters: Arc<ViewerCounters>,
+    /// Bit/s.
+    link: f64,
+    free_at: Instant,
+    arrivals: Vec<(Instant, SeqNo)>,
+    pictures: u64,
+    seq: u64,
+    /// The longest queue, and when it was one.
+    worst: (Duration, Duration),
+    /// What a keyframe takes that was sent at once, because nothing was known of the limit yet.
+    keyframe_soon: Duration,
+    /// The viewer tells of no arrival before.
+    tells_from: Instant,
+    /// Video packets that went to the viewer, and those of the camera.
+    video: usize,
+    sent_video: usize,
+}
+
+impl Narrow {
+    fn new() -> Self {
+        let mut scene = Scene::new();
+        let (viewer, counters) = scene.joins(WEAK, true);
+        let now = scene.now;
+        Self {
+            scene,
+            viewer,
+            counters,
+            link: WIDE,
+            free_at: now,
+            arrivals: Vec::new(),
+            pictures: 0,
+            seq: 1 << 16,
+            worst: (Duration::ZERO, Duration::ZERO),
+            keyframe_soon: Duration::ZERO,
+            tells_from: now,
+            video: 0,
+            sent_video: 0,
+        }
+    }
+
+    /// From now on the link carries this share of the stream.
+    fn limit(&mut self, share: f64) {
+        self.link = RATE * share;
+        self.worst = (Duration::ZERO, Duration::ZERO);
+        let pictures_left = (GROUP - self.pictures % GROUP) as u32;
+        let soon = Duration::from_millis(PICTURE_MS as u64) * pictures_left <= 500 * MS;
+        let takes = Duration::from_secs_f64((25 * (PACKET + OVERHEAD) * 8) as f64 / self.link);
+        self.keyframe_soon = if soon { takes } else { Duration::ZERO };
+    }
+
+    fn at(&self) -> Duration {
+        self.scene.now - self.scene.start()
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.scene.now + time;
+        while self.scene.now < end {
+            let ms = self.at().as_millis();
+            if ms.is_multiple_of(PICTURE_MS) {
+                let keyframe = self.pictures.is_multiple_of(GROUP);
+                self.pictures += 1;
+                self.send(Codec::H264, keyframe, if keyframe { 25 } else { 3 }, PACKET);
+            }
+            if ms.is_multiple_of(SOUND_MS) {
+                self.send(Codec::Opus, false, 1, SOUND);
+            }
+            let Scene { fanout, network, now, .. } = &mut self.scene;
+            fanout.take_turns(*now, network);
+            if ms.is_multiple_of(TICK_MS) {
+                fanout.tick(*now, SystemTime::now(), network);
+            }
+            // A keyframe that is asked for is the next picture.
+            if !fanout.take_wanted().is_empty() {
+                self.pictures = 0;
+            }
+            self.deliver();
+            if ms.is_multiple_of(FEEDBACK_MS) {
+                self.feedback();
+            }
+            self.scene.now += Duration::from_millis(STEP_MS as u64);
+        }
+    }
+
+    fn send(&mut self, codec: Codec, starts_keyframe: bool, packets: u64, size: usize) {
+        let now = self.scene.now;
+        let time = RtpTime((1 << 32) + self.at().as_micros() as u64 * u64::from(codec.clock_rate()) / 1_000_000);
+        let numbers = self.seq..self.seq + packets;
+        self.seq += packets;
+        let packet = |seq| FramePacket {
+            seq: ExtSeq(seq),
+            marker: seq + 1 == self.seq,
+            payload: Bytes::from(vec![seq as u8; size]),
+        };
+        let clock = ClockPoint { at: now, rtp: time, rate: codec.clock_rate() };
+        let packets: Vec<_> = numbers.map(packet).collect();
+        self.sent_video += if codec == Codec::H264 { packets.len() } else { 0 };
+        let frame = Frame { codec, time, starts_keyframe, packets, arrived: now, clock };
+        self.scene.fanout.on_frame(self.scene.stream, &Arc::new(frame), now, &mut self.scene.network);
+    }
+
+    /// Puts what was sent on the link.
+    fn deliver(&mut self) {
+        let now = self.scene.now;
+        self.scene.only_rtp(WEAK);
+        for packet in self.scene.received(WEAK) {
+            let bits = (packet.as_bytes().len() + OVERHEAD - 12) as f64 * 8.0;
+            self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bits / self.link);
+            self.arrivals.extend(mark(&packet).map(|number| (self.free_at, number)));
+            self.video += usize::from(packet.ssrc() == VIDEO);
+        }
+        self.worst = self.worst.max((self.free_at.saturating_duration_since(now), self.at()));
+    }
+
+    fn feedback(&mut self) {
+        let (now, start) = (self.scene.now, self.scene.start());
+        if now < self.tells_from {
+            return;
+        }
+        let arrived = self.arrivals.extract_if(.., |(at, _)| *at <= now);
+        let arrived: Vec<_> = arrived.map(|(at, number)| (number, (at - start).as_micros() as i64)).collect();
+        if !arrived.is_empty() {
+            self.scene.fanout.heard(self.viewer, &Heard::Arrivals(arrived), now);
+        }
+    }
+
+    fn stats(&self) -> ViewerStats {
+        ViewerStats::default().with(&self.counters, self.scene.now, SystemTime::now())
+    }
+}
+
+#[test]
+fn half_the_rate_never_queues_up_half_a_second_whenever_it_begins() {
+    for begins in 0..50 {
+        let mut narrow = Narrow::new();
+        narrow.run(5 * SECOND + begins * 80 * MS);
+        assert!(!narrow.stats().thinned);
+        narrow.limit(0.5);
+        narrow.run(14 * SECOND);
+        let stats = narrow.stats();
+        assert!(stats.thinned, "{begins}");
+        assert_eq!(stats.thinnings, 1, "{begins}");
+        let carries = stats.carries.unwrap() as f64 / narrow.link;
+        assert!((0.98..1.02).contains(&carries), "{begins}: {carries}");
+        assert!(narrow.worst.0 <= 400 * MS + narrow.keyframe_soon, "{begins}: {:?}", narrow.worst);
+        assert!(stats.probes >= 5, "{begins}: {}", stats.probes);
+        narrow.link = WIDE;
+        narrow.run(3 * SECOND);
+        assert!(!narrow.stats().thinned, "{begins}");
+    }
+}
+
+#[test]
+fn a_path_that_hardly_carries_anything_is_not_flooded_until_it_says_so() {
+    for (share, most) in [(0.25, 1_500 * MS), (0.1, 5 * SECOND)] {
+        for begins in 0..12 {
+            let mut narrow = Narrow::new();
+            narrow.run(5 * SECOND + begins * 320 * MS);
+            narrow.limit(share);
+            narrow.run(14 * SECOND);
+            assert!(narrow.stats().thinned, "{share} {begins}");
+            assert!(narrow.worst.0 <= most + narrow.keyframe_soon, "{share} {begins}: {:?}", narrow.worst);
+        }
+    }
+}
+
+#[test]
+fn a_viewer_that_is_silent_for_a_moment_misses_nothing() {
+    for silence in [400 * MS, 700 * MS, 900 * MS] {
+        let mut narrow = Narrow::new();
+        narrow.run(5 * SECOND);
+        narrow.tells_from = narrow.scene.now + silence;
+        narrow.run(5 * SECOND);
+        assert_eq!(narrow.stats().thinnings, 0, "{silence:?}");
+        assert_eq!(narrow.video, narrow.sent_video, "{silence:?}");
+        assert!(narrow.worst.0 <= 50 * MS, "{silence:?}: {:?}", narrow.worst);
+    }
+}
+
+#[test]
+fn what_was_told_of_and_got_lost_stops_nothing() {
+    for lost in [200 * MS, 400 * MS, 900 * MS] {
+        let mut narrow = Narrow::new();
+        narrow.run(5 * SECOND);
+        narrow.tells_from = narrow.scene.now + lost;
+        narrow.run(lost);
+        // Nobody will ever hear of these.
+        narrow.arrivals.clear();
+        narrow.run(5 * SECOND);
+        assert_eq!(narrow.stats().thinnings, 0, "{lost:?}");
+        assert_eq!(narrow.video, narrow.sent_video, "{lost:?}");
+    }
+}
+
+#[test]
+fn a_viewer_that_falls_silent_for_good_is_thinned_and_one_that_never_spoke_is_not() {
+    let mut narrow = Narrow::new();
+    narrow.run(5 * SECOND);
+    narrow.tells_from = narrow.scene.now + 60 * SECOND;
+    narrow.run(2 * SECOND);
+    assert!(narrow.stats().thinned);
+    let mut narrow = Narrow::new();
+    narrow.tells_from = narrow.scene.now + 60 * SECOND;
+    narrow.run(20 * SECOND);
+    assert_eq!(narrow.stats().thinnings, 0);
+    assert_eq!(narrow.video, narrow.sent_video);
+}
