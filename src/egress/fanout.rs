@@ -259,6 +259,7 @@ impl Fanout {
         for stream in self.streams.values_mut() {
             for viewer in &mut stream.viewers {
                 viewer.report(&stream.clocks, now, wall, sink);
+                viewer.send_held(now, &mut self.run, sink);
                 if viewer.has_pending_thinning() {
                     due.push(viewer.viewer);
                 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::media::SeqNo;
 
 /// Between marks while nothing is going on.
-const CALM: Duration = Duration::from_millis(75);
+const CALM_US: u64 = 75_000;
 /// Marks whose arrival may still be reported.
 const REMEMBERED: usize = 256;
-/// Nor is that of a mark before a pause of this length. Far below what 32 bits of microseconds can tell.
-const PAUSE: Duration = Duration::from_secs(60);
+/// Nor is that of a mark before a pause of this length. All that are remembered are within what 32 bits can tell.
+const PAUSE_US: u64 = 10_000_000;
 
 /// When a marked packet left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +46,13 @@ impl Marks {
 
     /// Whether the next picture gets a mark.
     pub(super) fn is_due(&self, curious: bool, now: Instant) -> bool {
-        curious || self.sent.is_empty() || now.saturating_duration_since(self.time(self.newest)) >= CALM
+        curious || self.sent.is_empty() || self.micros(now) >= self.newest + CALM_US
     }
 
     /// A number for a packet that leaves now; [`Self::left`] follows.
     pub(super) fn next(&mut self, now: Instant) -> SeqNo {
-        let since = u64::try_from(now.saturating_duration_since(self.origin).as_nanos().div_ceil(1_000));
-        let since = since.unwrap_or(u64::MAX).max(self.newest);
-        if Duration::from_micros(since - self.newest) >= PAUSE {
+        let since = self.micros(now).max(self.newest);
+        if since - self.newest >= PAUSE_US {
             self.sent.clear();
             self.untold = 0;
         }
@@ -88,13 +87,19 @@ impl Marks {
         Some(self.get(self.untold.checked_sub(1)?)?.at)
     }
 
+    /// How many left later than that one.
+    pub(super) fn untold(&self) -> usize {
+        self.untold
+    }
+
     /// When the last one left.
     pub(super) fn last(&self) -> Option<Instant> {
         Some(self.get(0)?.at)
     }
 
-    /// Nothing will be told of those that have left.
+    /// What is told of those that have left counts no more.
     pub(super) fn forget(&mut self) {
+        self.sent.clear();
         self.untold = 0;
     }
 
@@ -103,6 +108,12 @@ impl Marks {
         let (at, bytes) = *self.sent.get(self.sent.len().checked_sub(age + 1)?)?;
         let before = (self.newest as u32).wrapping_sub(at);
         Some(Left { at: self.time(self.newest.checked_sub(u64::from(before))?), bytes })
+    }
+
+    /// Microseconds from the origin until `now`, rounded up.
+    fn micros(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_nanos().div_ceil(1_000))
     }
 
     fn time(&self, micros: u64) -> Instant {

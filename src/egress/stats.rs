@@ -138,7 +138,7 @@ pub struct ViewerStats {
     pub thinned_seconds: f64,
     /// Probes of a thinned path.
     pub probes: u64,
-    /// What the path carried when it was thinned last, in bit/s.
+    /// What the path was last seen to carry while it was thinned, in bit/s.
     pub carries: Option<u64>,
 }
 

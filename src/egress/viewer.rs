@@ -211,11 +211,15 @@ impl ViewerOut {
         };
         let soon = self.last_start.is_some_and(|last| now < last + RESTART_INTERVAL);
         // To show a group with a hole again would break the decoder at the same place.
-        if soon || !self.backlog.is_empty() || again >= MAX_SHOWINGS || (again > 0 && !gop.is_whole()) {
+        // What waits comes as it is, and more would not help a path that says nothing.
+        if soon
+            || !self.held.is_empty()
+            || !self.backlog.is_empty()
+            || again >= MAX_SHOWINGS
+            || (again > 0 && !gop.is_whole())
+        {
             return false;
         }
-        // They are in the group.
-        self.held.clear();
         self.backlog.begin(replay, now);
         let (behind, live) = self.backlog.behind();
         video.rewrite.start(first, behind, live);
@@ -321,28 +325,48 @@ impl ViewerOut {
 
     /// Sends a live picture, or holds it back.
     fn send_live(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        let (untold, last) = self.marks.as_ref().map_or((None, None), |marks| (marks.untold_since(), marks.last()));
-        let silent = self.held.is_silent(untold, now);
+        let silent = self.held.is_silent(now);
         // A picture that has begun is sent whole.
         if self.held.is_empty() && (!silent || self.last_video == Some(frame.time)) {
-            return self.send_or_refuse(frame, now, run, sink);
+            if !silent {
+                self.held.on_heard();
+            }
+            if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
+                self.on_refused(&error, now);
+            }
+            return;
         }
         self.held.push(frame.clone(), now);
-        if silent && self.held.is_too_long(now) {
+        self.send_held(now, run, sink);
+    }
+
+    /// Sends pictures that were held back and may leave now.
+    pub(super) fn send_held(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
+        if self.held.is_empty() {
+            return;
+        }
+        let silent = self.held.is_silent(now);
+        let (untold, last) = self.marks.as_ref().map_or((0, None), |marks| (marks.untold(), marks.last()));
+        if silent && self.held.is_too_long(untold, now) {
             return self.thinning.on_silence();
         }
+        let mut refused = None;
         for frame in self.held.take(silent, last, now) {
-            self.send_or_refuse(&frame, now, run, sink);
+            refused = self.send_frame(&frame, &frame.packets, true, now, run, sink).err().or(refused);
+        }
+        // One moment of a full socket is one refusal.
+        if let Some(error) = refused {
+            self.on_refused(&error, now);
         }
     }
 
-    fn send_or_refuse(&mut self, frame: &Arc<Frame>, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) {
-        // The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue
-        // is full only when the network is too slow: more of the same would only come later, so the picture
-        // goes on with a keyframe.
-        if let Err(error) = self.send_frame(frame, &frame.packets, true, now, run, sink) {
-            self.thinning.on_refused(now);
-            self.awaits_keyframe = error.kind() == io::ErrorKind::WouldBlock && self.over_tcp();
+    /// The browser NACKs what it misses. Not so a socket that refuses again and again. And a connection's queue is full
+    /// only when the network is too slow: more of the same would only come later, so the picture goes on with a keyframe.
+    fn on_refused(&mut self, error: &io::Error, now: Instant) {
+        self.thinning.on_refused(now);
+        if error.kind() == io::ErrorKind::WouldBlock && self.over_tcp() {
+            self.awaits_keyframe = true;
+            self.held.clear();
         }
     }
 
@@ -362,14 +386,9 @@ impl ViewerOut {
         let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(None) };
         let mut marks =
             self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
+        let marked = sent.last().filter(|last| last.marker && last.payload.len() <= MAX_MARKED_PAYLOAD);
+        let marked = marked.filter(|_| marks.is_some()).map(|last| last.seq);
         let mut mark = None;
-        if let (Some(marks), Some(last)) = (&mut marks, sent.last())
-            && last.marker
-            && last.payload.len() <= MAX_MARKED_PAYLOAD
-        {
-            let number = marks.next(now);
-            mark = Some((last.seq, number, two_byte_extension(marks.extension, number.0)));
-        }
         let mut out = RunBuilder::new(run, self.path, &self.counters, sink);
         let (mut packets, mut octets) = (0u32, 0u32);
         for packet in sent {
@@ -381,13 +400,20 @@ impl ViewerOut {
                 timestamp: time.wire(),
                 ssrc: track.negotiated.ssrc,
             };
-            let extension = mark.as_ref().filter(|(seq, ..)| *seq == packet.seq).map_or(&[][..], |(.., bytes)| bytes);
+            if marked == Some(packet.seq) {
+                mark = marks.as_mut().map(|marks| (marks.next(now), marks.extension));
+            }
+            let extension = mark.map(|(number, id)| two_byte_extension(id, number.0));
+            let extension = extension.as_ref().map_or(&[][..], |extension| extension);
             out.add(&mut self.sealer, header, seq, extension, &[], &packet.payload);
             packets += 1;
             octets = octets.wrapping_add(packet.payload.len() as u32);
         }
-        if let (Some(marks), Some(_)) = (marks, &mark) {
+        if let (Some(marks), Some(_)) = (marks, mark) {
             marks.left(out.total());
+            if !self.held.expects() {
+                self.held.expect(marks.untold_since());
+            }
         }
         out.finish()?;
         track.packets = track.packets.wrapping_add(packets);
@@ -395,7 +421,7 @@ impl ViewerOut {
         if packets > 0 {
             self.after_frame(frame, now);
         }
-        Ok(mark.map(|(_, number, _)| number))
+        Ok(mark.map(|(number, _)| number))
     }
 
     /// Keeps the figures that tell how the picture begins and stops.

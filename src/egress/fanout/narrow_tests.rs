@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::tests::{Scene, VIDEO};
-use super::weak_tests::{WEAK, mark};
+use super::weak_tests::{GOOD, WEAK, mark};
 use crate::base::ViewerId;
 use crate::egress::stats::{ViewerCounters, ViewerStats};
-use crate::egress::viewer::Heard;
+use crate::egress::viewer::{Heard, Path};
 use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, RtpTime, SeqNo};
 
 const MS: Duration = Duration::from_millis(1);
@@ -42,8 +44,14 @@ struct Narrow {
     seq: u64,
     /// The longest queue, and when it was one.
     worst: (Duration, Duration),
-    /// What a keyframe takes that was sent at once, because nothing was known of the limit yet.
+    /// What a keyframe adds that was sent at once, because nothing was known of the limit yet: its own time, and that of
+    /// pictures behind it until it should have been told of.
     keyframe_soon: Duration,
+    /// Milliseconds between pictures.
+    every: u128,
+    /// Share of the marks that do not arrive.
+    loses: f64,
+    random: StdRng,
     /// The viewer tells of no arrival before.
     tells_from: Instant,
     /// Video packets that went to the viewer, and those of the camera.
@@ -67,6 +75,9 @@ impl Narrow {
             seq: 1 << 16,
             worst: (Duration::ZERO, Duration::ZERO),
             keyframe_soon: Duration::ZERO,
+            every: PICTURE_MS,
+            loses: 0.0,
+            random: StdRng::seed_from_u64(1),
             tells_from: now,
             video: 0,
             sent_video: 0,
@@ -80,7 +91,7 @@ impl Narrow {
         let pictures_left = (GROUP - self.pictures % GROUP) as u32;
         let soon = Duration::from_millis(PICTURE_MS as u64) * pictures_left <= 500 * MS;
         let takes = Duration::from_secs_f64((25 * (PACKET + OVERHEAD) * 8) as f64 / self.link);
-        self.keyframe_soon = if soon { takes } else { Duration::ZERO };
+        self.keyframe_soon = if soon { 2 * takes } else { Duration::ZERO };
     }
 
     fn at(&self) -> Duration {
@@ -91,7 +102,7 @@ impl Narrow {
         let end = self.scene.now + time;
         while self.scene.now < end {
             let ms = self.at().as_millis();
-            if ms.is_multiple_of(PICTURE_MS) {
+            if ms.is_multiple_of(self.every) {
                 let keyframe = self.pictures.is_multiple_of(GROUP);
                 self.pictures += 1;
                 self.send(Codec::H264, keyframe, if keyframe { 25 } else { 3 }, PACKET);
@@ -140,7 +151,8 @@ impl Narrow {
         for packet in self.scene.received(WEAK) {
             let bits = (packet.as_bytes().len() + OVERHEAD - 12) as f64 * 8.0;
             self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bits / self.link);
-            self.arrivals.extend(mark(&packet).map(|number| (self.free_at, number)));
+            let told = mark(&packet).filter(|_| !self.random.random_bool(self.loses));
+            self.arrivals.extend(told.map(|number| (self.free_at, number)));
             self.video += usize::from(packet.ssrc() == VIDEO);
         }
         self.worst = self.worst.max((self.free_at.saturating_duration_since(now), self.at()));
@@ -238,4 +250,107 @@ fn a_viewer_that_falls_silent_for_good_is_thinned_and_one_that_never_spoke_is_no
     narrow.run(20 * SECOND);
     assert_eq!(narrow.stats().thinnings, 0);
     assert_eq!(narrow.video, narrow.sent_video);
+}
+
+#[test]
+fn a_viewer_that_tells_nonsense_harms_itself_at_most_and_only_while_it_does() {
+    // What transport-cc can say: 24 bits of 64 ms (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
+    const MOST: i64 = (1 << 24) * 64_000;
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut narrow = Narrow::new();
+        let (_, beside) = narrow.scene.joins(GOOD, true);
+        narrow.run(5 * SECOND);
+        for _ in 0..100 {
+            narrow.run(50 * MS);
+            let mut numbers: Vec<_> = (0..random.random_range(1..20)).map(|_| SeqNo(random.random())).collect();
+            numbers.extend(narrow.arrivals.iter().map(|(_, number)| *number));
+            let arrivals = numbers.into_iter().map(|number| (number, random.random_range(0..MOST))).collect();
+            narrow.scene.fanout.heard(narrow.viewer, &Heard::Arrivals(arrivals), narrow.scene.now);
+        }
+        // The shortest way that it told of is the one without a queue for up to twice 15 s.
+        narrow.run(45 * SECOND);
+        assert!(!narrow.stats().thinned, "{seed}");
+        let beside = ViewerStats::default().with(&beside, narrow.scene.now, SystemTime::now());
+        assert_eq!((beside.thinnings, beside.refused_runs), (0, 0));
+        narrow.scene.only_rtp(GOOD);
+        let video = narrow.scene.received(GOOD).iter().filter(|packet| packet.ssrc() == VIDEO).count();
+        assert_eq!(video, narrow.sent_video, "{seed}");
+    }
+}
+
+#[test]
+fn packets_that_are_lost_of_a_stream_of_few_pictures_hold_nothing_back() {
+    for every in [200, 500, 1_000, 3_000] {
+        let mut narrow = Narrow::new();
+        (narrow.every, narrow.loses) = (every, 0.1);
+        narrow.run(600 * SECOND);
+        assert_eq!(narrow.stats().thinnings, 0, "{every}");
+        assert_eq!(narrow.video, narrow.sent_video, "{every}");
+    }
+}
+
+#[test]
+fn another_path_is_not_taken_for_silence() {
+    let mut narrow = Narrow::new();
+    narrow.run(5 * SECOND);
+    narrow.tells_from = narrow.scene.now + 60 * SECOND;
+    narrow.run(700 * MS);
+    assert!(narrow.video < narrow.sent_video, "pictures are held back");
+    let path = Path { remote: ([127, 0, 0, 2], WEAK).into(), local: None };
+    narrow.scene.fanout.set_path(narrow.viewer, path);
+    narrow.arrivals.clear();
+    narrow.run(5 * SECOND);
+    assert_eq!(narrow.stats().thinnings, 0);
+    assert_eq!(narrow.video, narrow.sent_video);
+}
+
+#[test]
+fn a_socket_that_refuses_what_was_held_back_is_asked_again_with_the_rest() {
+    let mut narrow = Narrow::new();
+    narrow.run(5 * SECOND);
+    narrow.tells_from = narrow.scene.now + 700 * MS;
+    narrow.run(700 * MS);
+    let missing = narrow.sent_video - narrow.video;
+    assert!(missing >= 6 * 3, "{missing} packets are held back");
+    narrow.scene.network.broken = true;
+    narrow.run(40 * MS);
+    narrow.scene.network.broken = false;
+    narrow.run(5 * SECOND);
+    assert_eq!(narrow.stats().thinnings, 0);
+    let lost = narrow.sent_video - narrow.video;
+    assert!((1..=4 * 3).contains(&lost), "{lost} of {missing} lost");
+}
+
+#[test]
+fn what_is_held_back_when_the_camera_pauses_is_not_kept() {
+    let mut narrow = Narrow::new();
+    narrow.run(5 * SECOND);
+    narrow.tells_from = narrow.scene.now + 600 * MS;
+    narrow.run(600 * MS);
+    assert!(narrow.video < narrow.sent_video, "pictures are held back");
+    narrow.every = 1_000_000;
+    narrow.run(2 * SECOND);
+    assert_eq!(narrow.video, narrow.sent_video);
+}
+
+#[test]
+fn what_is_held_back_behind_a_keyframe_is_hardly_late() {
+    const GROUPS: u32 = 10;
+    let mut narrow = Narrow::new();
+    // A keyframe takes 0.27 s, and it is known of 0.06 s later.
+    narrow.limit(1.05);
+    narrow.run(SECOND);
+    let (mut held, mut idle) = (0, Duration::ZERO);
+    for _ in 0..GROUPS * 4_000 / STEP_MS as u32 {
+        narrow.run(STEP_MS as u32 * MS);
+        let waits = narrow.sent_video - narrow.video;
+        held += waits;
+        if waits > 0 && narrow.free_at <= narrow.scene.now {
+            idle += STEP_MS as u32 * MS;
+        }
+    }
+    assert!(held > 0, "it takes longer than it takes to be told of");
+    assert!(idle / GROUPS < 30 * MS, "the path waits too, {:?} in a group", idle / GROUPS);
+    assert_eq!(narrow.stats().thinnings, 0);
 }

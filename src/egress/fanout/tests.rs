@@ -24,7 +24,7 @@ const EXTENSION: u8 = 5;
 pub(super) struct Network {
     pub(super) delivered: BTreeMap<u16, Vec<Vec<u8>>>,
     runs: Vec<usize>,
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 impl RunSink for Network {

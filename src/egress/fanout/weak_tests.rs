@@ -13,7 +13,7 @@ use crate::media::{MediaKind, SeqNo};
 
 const MS: Duration = Duration::from_millis(1);
 /// The second viewer's port; the first one's path is good.
-const GOOD: u16 = 1;
+pub(super) const GOOD: u16 = 1;
 pub(super) const WEAK: u16 = 2;
 
 /// The transport-wide number of a packet that has one.

@@ -31,6 +31,8 @@ const TOO_LONG_SPAN: Duration = Duration::from_millis(100);
 const DRAINS: f64 = -0.5;
 /// What the path carries is known from packets that arrived within this time, in microseconds, or more.
 const CARRIES_SPAN: i64 = 100_000;
+/// No more are sent in [`WINDOW`]: packets that left at once may be told of in the wrong order.
+const MOST_BYTES: u32 = 1 << 30;
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -107,7 +109,8 @@ impl DelayWatch {
         let left_in = newest.sent.saturating_duration_since(oldest.sent).as_micros() as i64;
         let arrived_in = left_in + newest.way - oldest.way;
         let bytes = newest.bytes.wrapping_sub(oldest.bytes);
-        (arrived_in >= CARRIES_SPAN && bytes > 0).then(|| u64::from(bytes) * 8_000_000 / arrived_in as u64)
+        (arrived_in >= CARRIES_SPAN && (1..MOST_BYTES).contains(&bytes))
+            .then(|| (u64::from(bytes) * 8_000_000 / arrived_in as u64).max(1))
     }
 
     /// The newest packets that all had to wait, the newest one first.

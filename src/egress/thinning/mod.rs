@@ -2,7 +2,8 @@
 //!
 //! A path that does not is given keyframes only. How it is known, the quickest first: a queue that grows or
 //! stands (arrival times of marked packets, where the browser reports them), sends that are refused, loss that
-//! lasts, a round trip that grew (receiver reports), and the viewer's REMB where loss or delay say the same.
+//! lasts, silence of a viewer that told of arrivals before, a round trip that grew (receiver reports), and the viewer's REMB
+//! where loss or delay say the same.
 //! Loss alone has to be high: a radio link loses packets at any rate, and retransmissions mend that. Packets that
 //! overtake each other are not lost, and jitter is no queue.
 //!
@@ -51,6 +52,8 @@ const SETTLES: Duration = Duration::from_millis(1_500);
 const FIRST_TRY: Duration = Duration::from_millis(1_000);
 /// The same where only the stream itself can tell, which costs all viewers a keyframe.
 const FIRST_BLIND_TRY: Duration = Duration::from_millis(2_000);
+/// No queue is believed to be longer, whatever a viewer says.
+const LONGEST_QUEUE: Duration = Duration::from_secs(10);
 /// After tries that failed with the stream itself, at most.
 const LAST_TRY: Duration = Duration::from_secs(32);
 /// A path that carried the stream for so long starts over with [`FIRST_TRY`].
@@ -130,8 +133,10 @@ pub(super) struct Thinning {
     failures: u32,
     thin: Option<ThinReason>,
     carries: Option<u64>,
-    /// When the queue that is known of will be gone.
-    drained: Option<Instant>,
+    /// It is thinned for its loss.
+    lossy: bool,
+    /// The last packet that was told of, and the queue that it met.
+    told: Option<(Left, Duration)>,
     last_arrival: Option<Instant>,
 }
 
@@ -150,7 +155,8 @@ impl Thinning {
             failures: 0,
             thin: None,
             carries: None,
-            drained: None,
+            lossy: false,
+            told: None,
             last_arrival: None,
         }
     }
@@ -176,25 +182,28 @@ impl Thinning {
         self.delay.queue_us()
     }
 
-    /// A marked packet has arrived at `arrival_us` of the viewer's clock. `sent`: bytes that were sent to it until now,
-    /// modulo 2^32.
-    pub(super) fn on_arrival(&mut self, left: Left, arrival_us: i64, sent: u32, now: Instant) {
+    /// A marked packet has arrived at `arrival_us` of the viewer's clock.
+    pub(super) fn on_arrival(&mut self, left: Left, arrival_us: i64, now: Instant) {
         self.last_arrival = Some(now);
         self.delay.on_arrival(left, arrival_us);
-        self.carries = self.delay.carries().or(self.carries);
-        let behind = sent.wrapping_sub(left.bytes);
-        let takes = self.carries.map_or(0.0, |carries| f64::from(behind) * 8.0 / carries as f64);
-        let queue = u64::try_from(self.delay.queue_us().unwrap_or(0)).unwrap_or(0);
-        self.drained = Some(left.at + Duration::from_micros(queue) + Duration::from_secs_f64(takes));
         match &mut self.state {
             State::Full { .. } => {
+                // A way that only got longer tells nothing of what it carries.
+                self.carries = None;
                 if self.delay.stands() {
                     self.thin = Some(ThinReason::Delay);
+                    self.carries = self.delay.carries();
                 }
             }
             State::Probing(probe) => probe.on_arrival(left.at, arrival_us),
             State::Thinned { .. } | State::Ready { .. } => {}
         }
+        // What a queue that is full had no room for has been sent, but does not arrive.
+        if self.is_thinned() && !self.lossy {
+            self.carries = self.delay.carries().or(self.carries);
+        }
+        let queue = u64::try_from(self.delay.queue_us().unwrap_or(0)).unwrap_or(0);
+        self.told = Some((left, Duration::from_micros(queue)));
     }
 
     /// A receiver report: the loss of a window that is full with it, and the round trip where it tells one.
@@ -249,14 +258,18 @@ impl Thinning {
         }
     }
 
-    /// What the path was last seen to carry, in bit/s, since it was known to carry the stream.
+    /// What the path was last seen to carry, in bit/s, while it was thinned or when that began.
     pub(super) fn carries(&self) -> Option<u64> {
         self.carries
     }
 
-    /// Whether the queue that is known of will be gone by then.
-    pub(super) fn is_drained(&self, by: Instant) -> bool {
-        self.drained.is_none_or(|drained| by >= drained)
+    /// Whether the queue that is known of will be gone by then. `sent`: bytes that were sent to the viewer until now, modulo
+    /// 2^32.
+    pub(super) fn is_drained(&self, by: Instant, sent: u32) -> bool {
+        let Some((left, queue)) = self.told else { return true };
+        let behind = u64::from(sent.wrapping_sub(left.bytes)) * 8_000_000;
+        let takes = Duration::from_micros(self.carries.map_or(0, |carries| behind / carries));
+        by >= left.at + queue.saturating_add(takes).min(LONGEST_QUEUE)
     }
 
     /// The socket did not take a frame for this viewer.
@@ -281,12 +294,12 @@ impl Thinning {
     pub(super) fn on_new_path(&mut self) {
         self.delay = DelayWatch::default();
         self.round_trips = RoundTrips::default();
-        (self.last_arrival, self.carries, self.drained) = (None, None, None);
+        (self.last_arrival, self.carries, self.told) = (None, None, None);
     }
 
-    /// What is due; to be called after the others and a few times a second.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Step> {
-        let (thin, drained) = (self.thin.take(), self.is_drained(now));
+    /// What is due; to be called after the others and a few times a second. `sent` as in [`Self::is_drained`].
+    pub(super) fn poll(&mut self, sent: u32, now: Instant) -> Option<Step> {
+        let (thin, drained) = (self.thin.take(), self.is_drained(now, sent));
         match &mut self.state {
             State::Full { since } => {
                 let carried = now.saturating_duration_since(*since);
@@ -294,6 +307,8 @@ impl Thinning {
                     self.failures = 0;
                 }
                 let reason = thin?;
+                self.lossy = reason == ThinReason::Loss;
+                self.carries = self.carries.filter(|_| reason == ThinReason::Delay);
                 if self.failures > 0 && carried < TRIED {
                     self.failures += 1;
                 } else {

@@ -237,13 +237,13 @@ impl Path {
         ready.sort_unstable_by_key(|(_, arrives)| *arrives);
         for (left, arrives) in ready {
             // The viewer's clock has another zero.
-            self.thinning.on_arrival(left, (arrives - start).as_micros() as i64 + 123_456_789, self.bytes, now);
+            self.thinning.on_arrival(left, (arrives - start).as_micros() as i64 + 123_456_789, now);
         }
         self.poll();
     }
 
     fn poll(&mut self) {
-        match self.thinning.poll(self.now) {
+        match self.thinning.poll(self.bytes, self.now) {
             Some(Step::Thin(reason)) => {
                 (self.reason, self.carries) = (Some(reason), self.thinning.carries());
                 self.changes.push((self.at(), true));
@@ -411,9 +411,9 @@ fn a_remb_counts_beside_loss_and_only_then() {
     let mut thinning = Thinning::new(false, now);
     let later = now + 5 * SECOND;
     thinning.on_remb(600_000, 2_000_000, later);
-    assert_eq!(thinning.poll(later), None, "it is bounded by what was received");
+    assert_eq!(thinning.poll(0, later), None, "it is bounded by what was received");
     thinning.on_report(Some(Loss { fraction: 0.16, since: later }), None, later + SECOND);
-    assert_eq!(thinning.poll(later + SECOND), Some(Step::Thin(ThinReason::Bandwidth)));
+    assert_eq!(thinning.poll(0, later + SECOND), Some(Step::Thin(ThinReason::Bandwidth)));
 }
 
 #[test]
@@ -422,9 +422,9 @@ fn a_socket_that_refuses_frame_after_frame_thins_and_a_single_refusal_does_not()
     let mut thinning = Thinning::new(false, now);
     for second in 0..10 {
         thinning.on_refused(now + second * 2 * SECOND);
-        assert_eq!(thinning.poll(now), None);
+        assert_eq!(thinning.poll(0, now), None);
     }
     let now = now + 30 * SECOND;
     (0..3).for_each(|n| thinning.on_refused(now + n * FRAME));
-    assert_eq!(thinning.poll(now + 3 * FRAME), Some(Step::Thin(ThinReason::Blocked)));
+    assert_eq!(thinning.poll(0, now + 3 * FRAME), Some(Step::Thin(ThinReason::Blocked)));
 }

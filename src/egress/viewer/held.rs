@@ -1,8 +1,8 @@
 //! Pictures that are held back while a viewer says nothing of those before: a queue may be growing that is longer than
 //! the time it takes to hear of it. On a path that has got very narrow, a second of the stream is a minute of its time.
 //!
-//! If it only was silent, nothing is lost and the pictures are late by what they were held. That is why holding may begin
-//! early, and why thinning must not.
+//! If it only was silent for a moment, nothing is lost, and the pictures are late by what they were held. That is why holding
+//! may begin early, and why thinning must not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,16 +17,22 @@ const LEAST: Duration = Duration::from_millis(300);
 const MOST: Duration = Duration::from_secs(1);
 /// A picture leaves once in a while: what told of those before may have been lost.
 const FEELER: Duration = Duration::from_millis(250);
-/// Held for so long, the path does not carry the stream.
+/// Held for so long, and so many marks not told of: the path does not carry the stream.
 const TOO_LONG: Duration = Duration::from_secs(1);
+const MARKS: usize = 5;
+/// Pictures that leave with each new one when the viewer is heard again.
+const AT_ONCE: usize = 4;
 
 /// Pictures of one viewer that wait until something is heard of those before.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     frames: VecDeque<Arc<Frame>>,
+    /// Nothing was heard since, and pictures were to leave.
     since: Option<Instant>,
     /// How long it takes to hear of an arrival, if there is no queue: the longest lately.
     tells_within: Option<Duration>,
+    /// When something should have been heard of what has left.
+    deadline: Option<Instant>,
 }
 
 impl Held {
@@ -37,15 +43,26 @@ impl Held {
         self.tells_within = Some(self.tells_within.map_or(told, |longest| told.max((longest * 15 + told) / 16)));
     }
 
-    /// Nothing is known of the path any more.
-    pub(super) fn forget(&mut self) {
-        self.tells_within = None;
+    /// When the first mark left that nothing was heard of yet. On a path that just carries the stream a keyframe may take
+    /// longer; then what is behind it waits here and not there, and is hardly later for it.
+    pub(super) fn expect(&mut self, untold_since: Option<Instant>) {
+        let usual = self.tells_within.map(|within| (within * LONGER).clamp(LEAST, MOST));
+        self.deadline = untold_since.zip(usual).map(|(left, usual)| left + usual);
     }
 
-    /// Whether a packet that left then and was not told of yet should have been.
-    pub(super) fn is_silent(&self, untold_since: Option<Instant>, now: Instant) -> bool {
-        let within = self.tells_within.map(|within| (within * LONGER).clamp(LEAST, MOST));
-        untold_since.zip(within).is_some_and(|(since, within)| now >= since + within)
+    /// Whether something is expected to be heard, so that a further mark changes nothing.
+    pub(super) fn expects(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Nothing is known of the path any more.
+    pub(super) fn forget(&mut self) {
+        (self.tells_within, self.deadline) = (None, None);
+    }
+
+    /// Whether nothing was heard for too long.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,27 +74,40 @@ impl Held {
         self.frames.push_back(frame);
     }
 
-    pub(super) fn is_too_long(&self, now: Instant) -> bool {
-        self.since.is_some_and(|since| now >= since + TOO_LONG)
+    /// A picture leaves without being held.
+    pub(super) fn on_heard(&mut self) {
+        self.since = None;
     }
 
-    /// Frames that leave now: all of them, or those of one picture if the one before left long ago, at `last`.
+    /// Whether the path is taken for one that does not carry the stream, with so many marks not told of.
+    pub(super) fn is_too_long(&self, untold: usize, now: Instant) -> bool {
+        untold >= MARKS && self.since.is_some_and(|since| now >= since + TOO_LONG)
+    }
+
+    /// Frames that leave now: those of some pictures, or while it is silent those of one if the one before left long
+    /// ago, at `last`.
     pub(super) fn take(&mut self, silent: bool, last: Option<Instant>, now: Instant) -> VecDeque<Arc<Frame>> {
-        if !silent {
-            return self.clear();
-        }
-        let Some(first) = self.frames.front().filter(|_| last.is_none_or(|last| now >= last + FEELER)) else {
+        if silent && last.is_some_and(|last| now < last + FEELER) {
             return VecDeque::new();
-        };
-        let time = first.time;
-        let end = self.frames.iter().position(|frame| frame.time != time);
-        let rest = end.map(|end| self.frames.split_off(end)).unwrap_or_default();
+        }
+        let (mut pictures, mut frames, mut time) = (0, 0, None);
+        for frame in &self.frames {
+            pictures += usize::from(time.replace(frame.time) != Some(frame.time));
+            if pictures > if silent { 1 } else { AT_ONCE } {
+                break;
+            }
+            frames += 1;
+        }
+        let rest = self.frames.split_off(frames);
+        if !silent && rest.is_empty() {
+            self.since = None;
+        }
         std::mem::replace(&mut self.frames, rest)
     }
 
-    /// What is held.
-    pub(super) fn clear(&mut self) -> VecDeque<Arc<Frame>> {
+    /// Drops what is held.
+    pub(super) fn clear(&mut self) {
         self.since = None;
-        std::mem::take(&mut self.frames)
+        self.frames.clear();
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{MAX_MARKED_PAYLOAD, ViewerOut};
 use crate::egress::loss::Loss;
+use crate::egress::marks::Marks;
 use crate::egress::run::{RunBuilder, RunSink};
 use crate::egress::thinning::{PROBE_FACTOR, PROBE_TIME, Step};
 use crate::media::cache::PacketRing;
@@ -63,14 +64,14 @@ impl ViewerOut {
     pub(in crate::egress) fn on_heard(&mut self, heard: &Heard, stream_rate: u64, now: Instant) {
         match heard {
             Heard::Arrivals(arrivals) => {
-                let sent = self.counters.bytes.load(Ordering::Relaxed) as u32;
                 for (number, arrival) in arrivals {
                     let Some(left) = self.marks.as_mut().and_then(|marks| marks.on_told(*number)) else { continue };
-                    self.thinning.on_arrival(left, *arrival, sent, now);
+                    self.thinning.on_arrival(left, *arrival, now);
                     let queue = self.thinning.queue_us().unwrap_or(0);
                     self.held.on_told(now.saturating_duration_since(left.at), queue);
                     self.paced.on_arrival(*number, queue, stream_rate);
                 }
+                self.held.expect(self.marks.as_ref().and_then(Marks::untold_since));
                 let mut rare = self.counters.rare();
                 rare.queue_us = self.thinning.queue_us();
                 if self.thinning.is_thinned()
@@ -105,7 +106,7 @@ impl ViewerOut {
         if self.paced.is_on_the_way(now) {
             self.thinning.hold(now + PROBE_TURN);
         }
-        match self.thinning.poll(now) {
+        match self.thinning.poll(self.sent(), now) {
             Some(Step::Thin(reason)) => {
                 let carries = self.thinning.carries();
                 // What waits would only make the queue longer.
@@ -133,6 +134,11 @@ impl ViewerOut {
         }
     }
 
+    /// Bytes that were sent until now, modulo 2^32.
+    fn sent(&self) -> u32 {
+        self.counters.bytes.load(Ordering::Relaxed) as u32
+    }
+
     /// Whether a video frame goes to a thinned viewer.
     pub(super) fn passes(
         &mut self,
@@ -149,6 +155,10 @@ impl ViewerOut {
             return passes;
         }
         let resumes = self.thinning.on_keyframe(now);
+        if !self.paced.has_begun() {
+            // A newer one is better than one that still waits for the path.
+            self.paced.take();
+        }
         if !resumes && !self.paced.is_empty() {
             // It takes the path longer than the camera's time between two keyframes.
             self.passing = None;
@@ -157,6 +167,9 @@ impl ViewerOut {
         self.passing = Some(frame.time);
         self.repeatable.clear();
         if resumes {
+            // What was not told of until now may never be.
+            self.held.forget();
+            self.marks.iter_mut().for_each(Marks::forget);
             let (left, mut at) = self.paced.take();
             for frame in left {
                 // What is refused is asked for again.
@@ -213,7 +226,7 @@ impl ViewerOut {
     /// Sends what is due of a keyframe or of a probe. Returns whether more is to come.
     pub(in crate::egress) fn take_turn(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         if self.probe.is_none()
-            && (self.paced.has_begun() || self.thinning.is_drained(now + DRAINED_SOON))
+            && (self.paced.has_begun() || self.thinning.is_drained(now + DRAINED_SOON, self.sent()))
             && let Some((frame, packets)) = self.paced.next(now)
         {
             let packets = &frame.packets[packets];
