@@ -46,7 +46,7 @@ pub(super) struct Said {
     pub(super) loss: Option<f64>,
     /// Only keyframes are sent to it.
     pub(super) thinned: bool,
-    /// What its path was last seen to carry while it was thinned, in bit/s.
+    /// What its path was last seen to carry, in bit/s, while it was thinned for its delay.
     pub(super) carries: Option<u64>,
 }
 

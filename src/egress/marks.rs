@@ -22,6 +22,7 @@ pub(super) struct Left {
     pub(super) at: Instant,
     /// Bytes that had been sent to the viewer with it, modulo 2^32.
     pub(super) bytes: u32,
+    pub(super) number: SeqNo,
 }
 
 /// The marks of one viewer. There are as many of them as there are viewers, so that a mark takes eight bytes.
@@ -107,7 +108,8 @@ impl Marks {
     fn get(&self, age: usize) -> Option<Left> {
         let (at, bytes) = *self.sent.get(self.sent.len().checked_sub(age + 1)?)?;
         let before = (self.newest as u32).wrapping_sub(at);
-        Some(Left { at: self.time(self.newest.checked_sub(u64::from(before))?), bytes })
+        let number = SeqNo(self.next.wrapping_sub(age as u16 + 1));
+        Some(Left { at: self.time(self.newest.checked_sub(u64::from(before))?), bytes, number })
     }
 
     /// Microseconds from the origin until `now`, rounded up.
@@ -139,11 +141,11 @@ mod tests {
             assert_eq!(marks.next(at), number);
             let bytes = n.wrapping_sub(100).wrapping_mul(1_000);
             marks.left(bytes);
-            assert_eq!(marks.on_told(number), Some(Left { at, bytes }));
+            assert_eq!(marks.on_told(number), Some(Left { at, bytes, number }));
         }
         assert_eq!(marks.on_told(SeqNo(65_530)), None, "long past");
         assert_eq!(marks.on_told(SeqNo(294)), None, "never sent");
-        let left = Left { at: start + begun + 106 * MS, bytes: 6_000 };
+        let left = Left { at: start + begun + 106 * MS, bytes: 6_000, number: SeqNo(100) };
         assert_eq!(marks.on_told(SeqNo(100)), Some(left));
     }
 

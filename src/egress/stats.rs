@@ -138,7 +138,7 @@ pub struct ViewerStats {
     pub thinned_seconds: f64,
     /// Probes of a thinned path.
     pub probes: u64,
-    /// What the path was last seen to carry while it was thinned, in bit/s.
+    /// What the path was last seen to carry, in bit/s, while it was thinned for its delay.
     pub carries: Option<u64>,
 }
 

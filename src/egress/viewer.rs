@@ -214,6 +214,7 @@ impl ViewerOut {
         // What waits comes as it is, and more would not help a path that says nothing.
         if soon
             || !self.held.is_empty()
+            || self.held.is_silent(now)
             || !self.backlog.is_empty()
             || again >= MAX_SHOWINGS
             || (again > 0 && !gop.is_whole())
@@ -353,6 +354,9 @@ impl ViewerOut {
         let mut refused = None;
         for frame in self.held.take(silent, last, now) {
             refused = self.send_frame(&frame, &frame.packets, true, now, run, sink).err().or(refused);
+            if refused.is_some() && self.over_tcp() {
+                break;
+            }
         }
         // One moment of a full socket is one refusal.
         if let Some(error) = refused {

@@ -47,6 +47,11 @@ struct Narrow {
     /// What a keyframe adds that was sent at once, because nothing was known of the limit yet: its own time, and that of
     /// pictures behind it until it should have been told of.
     keyframe_soon: Duration,
+    /// The longest queue that the link has room for.
+    room: Duration,
+    /// Pictures from one keyframe to the next, and packets of each keyframe.
+    group: u64,
+    keyframe: u64,
     /// Milliseconds between pictures.
     every: u128,
     /// Share of the marks that do not arrive.
@@ -75,6 +80,9 @@ impl Narrow {
             seq: 1 << 16,
             worst: (Duration::ZERO, Duration::ZERO),
             keyframe_soon: Duration::ZERO,
+            room: 1_000 * SECOND,
+            group: GROUP,
+            keyframe: 25,
             every: PICTURE_MS,
             loses: 0.0,
             random: StdRng::seed_from_u64(1),
@@ -103,9 +111,9 @@ impl Narrow {
         while self.scene.now < end {
             let ms = self.at().as_millis();
             if ms.is_multiple_of(self.every) {
-                let keyframe = self.pictures.is_multiple_of(GROUP);
+                let keyframe = self.pictures.is_multiple_of(self.group);
                 self.pictures += 1;
-                self.send(Codec::H264, keyframe, if keyframe { 25 } else { 3 }, PACKET);
+                self.send(Codec::H264, keyframe, if keyframe { self.keyframe } else { 3 }, PACKET);
             }
             if ms.is_multiple_of(SOUND_MS) {
                 self.send(Codec::Opus, false, 1, SOUND);
@@ -149,6 +157,9 @@ impl Narrow {
         let now = self.scene.now;
         self.scene.only_rtp(WEAK);
         for packet in self.scene.received(WEAK) {
+            if self.free_at > now + self.room {
+                continue;
+            }
             let bits = (packet.as_bytes().len() + OVERHEAD - 12) as f64 * 8.0;
             self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bits / self.link);
             let told = mark(&packet).filter(|_| !self.random.random_bool(self.loses));
@@ -353,4 +364,34 @@ fn what_is_held_back_behind_a_keyframe_is_hardly_late() {
     assert!(held > 0, "it takes longer than it takes to be told of");
     assert!(idle / GROUPS < 30 * MS, "the path waits too, {:?} in a group", idle / GROUPS);
     assert_eq!(narrow.stats().thinnings, 0);
+}
+
+#[test]
+fn keyframes_one_after_the_other_do_not_keep_a_path_from_being_tried() {
+    for keyframe in [25, 50, 75] {
+        let mut narrow = Narrow::new();
+        (narrow.group, narrow.keyframe) = (25, keyframe);
+        narrow.run(5 * SECOND);
+        narrow.limit(0.5);
+        narrow.run(10 * SECOND);
+        assert!(narrow.stats().thinned, "{keyframe}");
+        narrow.link = WIDE;
+        narrow.run(8 * SECOND);
+        assert!(!narrow.stats().thinned, "{keyframe}: {} probes", narrow.stats().probes);
+    }
+}
+
+#[test]
+fn what_a_short_queue_had_no_room_for_does_not_count_as_carried() {
+    for share in [0.25, 0.5] {
+        let mut narrow = Narrow::new();
+        narrow.room = 150 * MS;
+        narrow.run(5 * SECOND);
+        narrow.limit(share);
+        narrow.run(20 * SECOND);
+        let stats = narrow.stats();
+        assert!(stats.thinned, "{share}");
+        let carries = stats.carries.map_or(0.0, |carries| carries as f64 / narrow.link);
+        assert!(carries < 1.3, "{share}: {carries}");
+    }
 }

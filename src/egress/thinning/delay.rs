@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::egress::marks::Left;
+use crate::media::SeqNo;
 use crate::media::transport_cc::elapsed_us;
 
 /// What is looked at; packets that left earlier than this before the newest one are history.
@@ -41,6 +42,7 @@ struct Sample {
     way: i64,
     /// Bytes sent with it, modulo 2^32.
     bytes: u32,
+    number: SeqNo,
 }
 
 /// One viewer's delays.
@@ -55,7 +57,7 @@ pub(super) struct DelayWatch {
 impl DelayWatch {
     /// A packet arrived at `arrival_us` of the receiver's clock. One that was overtaken may be told of after those
     /// that left later.
-    pub(super) fn on_arrival(&mut self, Left { at: sent, bytes }: Left, arrival_us: i64) {
+    pub(super) fn on_arrival(&mut self, Left { at: sent, bytes, number }: Left, arrival_us: i64) {
         let (first_sent, first_arrival) = *self.origin.get_or_insert((sent, arrival_us));
         let since = sent.saturating_duration_since(first_sent).as_micros() as i64;
         let way = elapsed_us(first_arrival, arrival_us) - since;
@@ -65,7 +67,7 @@ impl DelayWatch {
             self.samples.pop_front();
         }
         let place = self.samples.iter().rposition(|s| s.sent <= sent).map_or(0, |before| before + 1);
-        self.samples.insert(place, Sample { sent, way, bytes });
+        self.samples.insert(place, Sample { sent, way, bytes, number });
         let (last, current, since) = self.base.unwrap_or((way, way, sent));
         self.base = Some(match sent.saturating_duration_since(since) > BASE_PERIOD {
             true => (current, way, sent),
@@ -101,7 +103,9 @@ impl DelayWatch {
         for sample in self.waiting() {
             // What left after its queue was gone arrived when it left, not when the path could take it.
             let gap = oldest.sent.saturating_duration_since(sample.sent).as_micros() as i64;
-            if gap > sample.way - base {
+            // And what a full queue had no room for did not arrive at all.
+            let missing = oldest.number.0.wrapping_sub(sample.number.0) > 1;
+            if gap > sample.way - base || missing {
                 break;
             }
             oldest = sample;

@@ -52,6 +52,8 @@ const SETTLES: Duration = Duration::from_millis(1_500);
 const FIRST_TRY: Duration = Duration::from_millis(1_000);
 /// The same where only the stream itself can tell, which costs all viewers a keyframe.
 const FIRST_BLIND_TRY: Duration = Duration::from_millis(2_000);
+/// A try is not put off for longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(4);
 /// No queue is believed to be longer, whatever a viewer says.
 const LONGEST_QUEUE: Duration = Duration::from_secs(10);
 /// After tries that failed with the stream itself, at most.
@@ -108,12 +110,20 @@ enum State {
     },
     Thinned {
         next_try: Instant,
+        /// When that was to be before it was put off.
+        due: Instant,
     },
     Probing(Probe),
     /// Everything goes on with the next keyframe.
     Ready {
         ask: Instant,
     },
+}
+
+impl State {
+    fn thinned(due: Instant) -> Self {
+        Self::Thinned { next_try: due, due }
+    }
 }
 
 /// The state of one viewer's path.
@@ -267,7 +277,8 @@ impl Thinning {
     /// 2^32.
     pub(super) fn is_drained(&self, by: Instant, sent: u32) -> bool {
         let Some((left, queue)) = self.told else { return true };
-        let behind = u64::from(sent.wrapping_sub(left.bytes)) * 8_000_000;
+        // Of a run of probe packets that the socket refused some may have been marked.
+        let behind = u64::from((sent.wrapping_sub(left.bytes) as i32).max(0) as u32) * 8_000_000;
         let takes = Duration::from_micros(self.carries.map_or(0, |carries| behind / carries));
         by >= left.at + queue.saturating_add(takes).min(LONGEST_QUEUE)
     }
@@ -283,10 +294,11 @@ impl Thinning {
         }
     }
 
-    /// Something is on its way until then, beside which a probe would tell nothing.
+    /// Something is on its way until then, beside which a probe would tell little. That is so for a while only: something
+    /// may be on the way all the time.
     pub(super) fn hold(&mut self, until: Instant) {
-        if let State::Thinned { next_try } = &mut self.state {
-            *next_try = (*next_try).max(until);
+        if let State::Thinned { next_try, due } = &mut self.state {
+            *next_try = (*next_try).max(until.min(*due + LONGEST_HOLD));
         }
     }
 
@@ -314,10 +326,10 @@ impl Thinning {
                 } else {
                     self.failures = 1;
                 }
-                self.state = State::Thinned { next_try: now + self.pause() };
+                self.state = State::thinned(now + self.pause());
                 Some(Step::Thin(reason))
             }
-            State::Thinned { next_try } if now >= *next_try && drained => {
+            State::Thinned { next_try, .. } if now >= *next_try && drained => {
                 if self.probes {
                     self.state = State::Probing(Probe::new(now));
                     return Some(Step::Probe);
@@ -334,7 +346,7 @@ impl Thinning {
                 }
                 Verdict::Fails => {
                     // A probe costs little, so the next one does not wait longer.
-                    self.state = State::Thinned { next_try: now + FIRST_TRY };
+                    self.state = State::thinned(now + FIRST_TRY);
                     Some(Step::StopProbe)
                 }
             },

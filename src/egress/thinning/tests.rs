@@ -7,6 +7,7 @@ use super::probe::{PROBE_FACTOR, PROBE_TIME};
 use super::*;
 use crate::egress::loss::LossMeter;
 use crate::egress::stats::ViewerStats;
+use crate::media::SeqNo;
 use crate::media::rtcp::ReportBlock;
 
 const MS: Duration = Duration::from_millis(1);
@@ -102,6 +103,7 @@ struct Path {
     probe: Option<(Instant, usize)>,
     probes: u32,
     bytes: u32,
+    next_mark: SeqNo,
     arrivals: Vec<(Left, Instant)>,
     /// Times at which it was thinned, and at which everything went on.
     changes: Vec<(Duration, bool)>,
@@ -133,6 +135,7 @@ impl Path {
             probes: 0,
             // It is about to wrap.
             bytes: u32::MAX - 100_000,
+            next_mark: SeqNo(u16::MAX - 10),
             arrivals: Vec::new(),
             changes: Vec::new(),
             reason: None,
@@ -148,6 +151,9 @@ impl Path {
     /// Sends one packet; when it arrives, if it does.
     fn send(&mut self, marked: bool) -> Option<Instant> {
         self.bytes = self.bytes.wrapping_add(PACKET as u32);
+        if marked {
+            self.next_mark.0 = self.next_mark.0.wrapping_add(1);
+        }
         let bits = |bytes: usize| Duration::from_secs_f64(bytes as f64 * 8.0 / self.link.rate);
         let begins = self.free_at.max(self.now.checked_sub(bits(self.link.bucket)).unwrap_or(self.start));
         let full = begins > self.now && begins - self.now > bits(self.link.queue);
@@ -157,7 +163,7 @@ impl Path {
         self.free_at = begins + bits(PACKET);
         let arrives = self.free_at.max(self.now) + WAY + self.link.jitter.mul_f64(self.random.random());
         if marked && self.browser == Browser::Modern {
-            self.arrivals.push((Left { at: self.now, bytes: self.bytes }, arrives));
+            self.arrivals.push((Left { at: self.now, bytes: self.bytes, number: self.next_mark }, arrives));
         }
         Some(arrives)
     }

@@ -76,7 +76,9 @@ impl Held {
 
     /// A picture leaves without being held.
     pub(super) fn on_heard(&mut self) {
-        self.since = None;
+        if self.since.is_some() {
+            self.since = None;
+        }
     }
 
     /// Whether the path is taken for one that does not carry the stream, with so many marks not told of.
@@ -99,8 +101,8 @@ impl Held {
             frames += 1;
         }
         let rest = self.frames.split_off(frames);
-        if !silent && rest.is_empty() {
-            self.since = None;
+        if !silent {
+            self.since = Some(now).filter(|_| !rest.is_empty());
         }
         std::mem::replace(&mut self.frames, rest)
     }

@@ -26,8 +26,6 @@ const MOST_BESIDE: f64 = 0.75;
 /// tells nothing, it is taken for gone after a moment.
 const TELLS: Duration = Duration::from_millis(1_500);
 const SILENT: Duration = Duration::from_millis(200);
-/// What a path carries is looked at again after a picture was sent at that rate for so long.
-const TRUSTED: Duration = Duration::from_secs(4);
 
 /// Pictures that are being sent; [`Self::next`] is to be called every [`PROBE_TURN`].
 #[derive(Debug, Default)]
@@ -39,8 +37,8 @@ pub(super) struct Paced {
     rate: f64,
     credit: f64,
     turn: Option<Instant>,
-    /// When the first packet of what is being sent left.
-    begun: Option<Instant>,
+    /// It goes on, whatever is known of the path's queue.
+    goes_on: bool,
     /// Bytes that went beside since the last turn.
     beside: f64,
     /// The last packet of a picture whose arrival is not known yet: its mark, and when it left.
@@ -65,20 +63,28 @@ impl Paced {
 
     /// Whether some of a picture has been sent.
     pub(super) fn has_begun(&self) -> bool {
-        !self.is_empty() && self.begun.is_some()
+        !self.is_empty() && (self.goes_on || self.at > 0)
     }
 
-    /// Whether a picture is being sent, or may be on the path; not for ever, because the path may have become a better
-    /// one meanwhile.
+    /// Whether it is sent although the path's queue is not gone.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// Something else filled the path's queue.
+    pub(super) fn interrupt(&mut self) {
+        (self.goes_on, self.turn) = (false, None);
+    }
+
+    /// Whether a picture is being sent, or may be on the path.
     pub(super) fn is_on_the_way(&self, now: Instant) -> bool {
         let lasts = |mark: Option<SeqNo>| if mark.is_some() { TELLS } else { SILENT };
-        let sends = !self.is_empty() && self.begun.is_none_or(|begun| now < begun + TRUSTED);
-        sends || self.ended.is_some_and(|(mark, at)| now < at + lasts(mark))
+        !self.is_empty() || self.ended.is_some_and(|(mark, at)| now < at + lasts(mark))
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         if self.frames.is_empty() {
-            (self.at, self.credit, self.turn, self.begun, self.beside) = (0, 0.0, None, None, 0.0);
+            (self.at, self.credit, self.turn, self.goes_on, self.beside) = (0, 0.0, None, false, 0.0);
         }
         self.frames.push_back(frame);
     }
@@ -90,7 +96,7 @@ impl Paced {
 
     /// Packets of sound were sent, which take the path's time too.
     pub(super) fn beside(&mut self, packets: &[FramePacket]) {
-        if !self.is_empty() {
+        if self.has_begun() {
             self.beside += packets.iter().map(bytes).sum::<f64>();
         }
     }
@@ -102,7 +108,7 @@ impl Paced {
         // A turn that comes late makes up for it, but not as a burst.
         let since = self.turn.map_or(PROBE_TURN, |turn| now.saturating_duration_since(turn));
         self.turn = Some(now);
-        self.begun.get_or_insert(now);
+        self.goes_on = true;
         let carries = self.rate * since.min(PROBE_TURN * 3).as_secs_f64();
         let beside = self.beside.min(carries * MOST_BESIDE);
         self.beside -= beside;

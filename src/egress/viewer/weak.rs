@@ -191,7 +191,8 @@ impl ViewerOut {
         let mut packets = Vec::new();
         if let Some(video) = &mut self.video {
             let usable = |payload: &Bytes| (1..=MAX_MARKED_PAYLOAD).contains(&payload.len());
-            for frame in &self.repeatable {
+            // Of a keyframe that is being sent only some was.
+            for frame in self.repeatable.iter().filter(|_| self.paced.is_empty()) {
                 for packet in frame.packets.iter().filter(|packet| usable(&packet.payload)) {
                     let Some((seq, time)) = video.rewrite.map(packet.seq, frame.time) else { continue };
                     packets.push(ProbePacket { seq, time, marker: packet.marker, payload: packet.payload.clone() });
@@ -226,7 +227,7 @@ impl ViewerOut {
     /// Sends what is due of a keyframe or of a probe. Returns whether more is to come.
     pub(in crate::egress) fn take_turn(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         if self.probe.is_none()
-            && (self.paced.has_begun() || self.thinning.is_drained(now + DRAINED_SOON, self.sent()))
+            && (self.paced.goes_on() || self.thinning.is_drained(now + DRAINED_SOON, self.sent()))
             && let Some((frame, packets)) = self.paced.next(now)
         {
             let packets = &frame.packets[packets];
@@ -269,6 +270,7 @@ impl ViewerOut {
         let refused = out.finish().is_err();
         if refused || now + PROBE_TURN >= probe.until {
             self.thinning.probe_sent(probe.sent, probe.last);
+            self.paced.interrupt();
             return false;
         }
         self.probe = Some(probe);

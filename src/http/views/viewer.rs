@@ -123,7 +123,7 @@ struct ViewerFigures {
     thinned_seconds: f64,
     /// Probes of a thinned path.
     probes: u64,
-    /// What the path was last seen to carry while it was thinned.
+    /// What the path was last seen to carry while it was thinned for its delay.
     #[schema(required)]
     carries_kbps: Option<u64>,
     /// The sound that it takes, the preferred one first.
