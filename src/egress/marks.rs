@@ -22,6 +22,7 @@ pub(super) struct Left {
     pub(super) at: Instant,
     /// Bytes that had been sent to the viewer with it, modulo 2^32.
     pub(super) bytes: u32,
+    /// Its number.
     pub(super) number: SeqNo,
 }
 
@@ -88,7 +89,7 @@ impl Marks {
         Some(self.get(self.untold.checked_sub(1)?)?.at)
     }
 
-    /// How many left later than that one.
+    /// How many marks left later than the last one that was told of.
     pub(super) fn untold(&self) -> usize {
         self.untold
     }
