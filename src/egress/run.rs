@@ -58,7 +58,7 @@ impl<'a, S: RunSink> RunBuilder<'a, S> {
 
     /// Bytes sent to the viewer so far and of this run, modulo 2^32.
     pub(super) fn total(&self) -> u32 {
-        (self.counters.bytes.load(Ordering::Relaxed) as u32).wrapping_add(self.run.len() as u32)
+        self.counters.sent().wrapping_add(self.run.len() as u32)
     }
 
     /// Seals a packet into the run. `extension` is empty or a header extension block, `prefix` leads the payload.

@@ -41,6 +41,11 @@ pub struct ViewerCounters {
 }
 
 impl ViewerCounters {
+    /// Bytes sent, modulo 2^32.
+    pub(super) fn sent(&self) -> u32 {
+        self.bytes.load(Ordering::Relaxed) as u32
+    }
+
     /// From the offer to the first packet of the first keyframe.
     pub(super) fn first_keyframe(&self) -> Option<Duration> {
         self.rare().first_keyframe

@@ -68,7 +68,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Why a viewer is thinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThinReason {
-    /// A queue grows or stands on its path.
+    /// A queue grows or stands on its path, or nothing is heard of what it was sent.
     Delay,
     /// Its path loses too much.
     Loss,

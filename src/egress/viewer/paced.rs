@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::weak::PROBE_TURN;
+use crate::media::rtp::FIXED_HEADER_LEN;
 use crate::media::{Frame, FramePacket, SeqNo};
 
 /// A path of which nothing is known is believed to carry this share of the stream.
@@ -19,7 +20,7 @@ const FASTER: f64 = 1.05;
 /// Bytes a second that any path carries.
 const LEAST_RATE: f64 = 4_000.0;
 /// Header and tag of a packet.
-const PACKET_OVERHEAD: usize = 12 + 16;
+const PACKET_OVERHEAD: usize = FIXED_HEADER_LEN + 16;
 /// What the sound takes of a keyframe's turn at most: a path that hardly carries the sound has its keyframes late.
 const MOST_BESIDE: f64 = 0.75;
 /// After a keyframe its queue is known when the viewer tells of the arrival of its last packet, or never; on a path that
@@ -48,8 +49,8 @@ pub(super) struct Paced {
 impl Paced {
     /// The path carries so much, in bit/s, if that was seen.
     pub(super) fn begin(&mut self, carries: Option<u64>, stream_rate: u64) {
-        let rate = carries.map_or(stream_rate as f64 * UNKNOWN_SHARE, |carries| carries as f64);
-        (self.rate, self.ended) = ((rate / 8.0).max(LEAST_RATE), None);
+        self.set_rate(carries.unwrap_or((stream_rate as f64 * UNKNOWN_SHARE) as u64));
+        self.ended = None;
     }
 
     /// The path was seen to carry so much, in bit/s.

@@ -106,7 +106,7 @@ impl ViewerOut {
         if self.paced.is_on_the_way(now) {
             self.thinning.hold(now + PROBE_TURN);
         }
-        match self.thinning.poll(self.sent(), now) {
+        match self.thinning.poll(self.counters.sent(), now) {
             Some(Step::Thin(reason)) => {
                 let carries = self.thinning.carries();
                 // What waits would only make the queue longer.
@@ -132,11 +132,6 @@ impl ViewerOut {
             Some(Step::Resume) => (false, true),
             None => (false, false),
         }
-    }
-
-    /// Bytes that were sent until now, modulo 2^32.
-    fn sent(&self) -> u32 {
-        self.counters.bytes.load(Ordering::Relaxed) as u32
     }
 
     /// Whether a video frame goes to a thinned viewer.
@@ -227,7 +222,7 @@ impl ViewerOut {
     /// Sends what is due of a keyframe or of a probe. Returns whether more is to come.
     pub(in crate::egress) fn take_turn(&mut self, now: Instant, run: &mut Vec<u8>, sink: &mut impl RunSink) -> bool {
         if self.probe.is_none()
-            && (self.paced.goes_on() || self.thinning.is_drained(now + DRAINED_SOON, self.sent()))
+            && (self.paced.goes_on() || self.thinning.is_drained(now + DRAINED_SOON, self.counters.sent()))
             && let Some((frame, packets)) = self.paced.next(now)
         {
             let packets = &frame.packets[packets];
