@@ -79,14 +79,21 @@ pub(crate) fn run(data: &[u8]) -> bool {
     scene.ends()
 }
 
+/// A packet that went in and has not come out: it precedes a picture.
+#[derive(Debug)]
+struct Held {
+    time: u64,
+    marker: bool,
+    /// What repetitions are known by.
+    payload: Vec<u8>,
+    units: Vec<Chunk>,
+}
+
 #[derive(Default)]
 struct Scene {
     repair: VideoRepair,
-    /// What went in and has not come out: it precedes a picture.
-    pending: Vec<Chunk>,
+    held: Vec<Held>,
     known_sets: Vec<Chunk>,
-    /// What stands in packets with sets: it goes with them when the same packet comes again.
-    repeatable: Vec<Chunk>,
     numbers: BTreeSet<u64>,
     highest: Option<u64>,
     holes: u64,
@@ -98,19 +105,42 @@ impl Scene {
     fn next(&mut self, packet: Part) {
         let before = self.repair.counters();
         let mut out = Vec::new();
-        let units = chunks(&packet.payload);
+        let new = Held {
+            time: packet.time.0,
+            marker: packet.marker,
+            payload: repaired(&packet.payload),
+            units: chunks(&packet.payload),
+        };
         self.repair.push(packet, &mut out);
         let after = self.repair.counters();
-        self.known_sets.extend(units.iter().filter(|unit| matches!(unit.kind(), 7 | 8) && unit.is_whole()).cloned());
-        if units.iter().any(|unit| matches!(unit.kind(), 7 | 8)) {
-            self.repeatable.extend(units.iter().cloned());
-        }
+        self.known_sets.extend(new.units.iter().filter(|unit| is_set(unit.kind()) && unit.is_whole()).cloned());
         let orphan = before
             .named_faults()
             .zip(after.named_faults())
             .any(|(before, after)| after.0 == "fragment_without_start" && after.1 > before.1);
-        let units = if orphan { vec![] } else { units };
-        self.check(&out, units, after.repeated_sets > before.repeated_sets);
+        let is_refused = orphan || new.units.is_empty();
+        self.numbers(&out);
+        if out.is_empty() {
+            self.held.extend((!is_refused).then_some(new));
+        } else {
+            let same_picture = self.held.first().is_some_and(|held| held.time == new.time);
+            let repeated = after.repeated_sets - before.repeated_sets;
+            let out = joined(&out);
+            let rest = self.released(&out, same_picture, repeated);
+            match rest.strip_suffix(&new.units[..]) {
+                Some(inserted) if !is_refused && !rest.is_empty() => {
+                    assert!(
+                        inserted.iter().all(|unit| self.known_sets.contains(unit)),
+                        "out of nothing: {inserted:x?}"
+                    );
+                }
+                _ if rest.is_empty() => self.held.extend((!is_refused).then_some(new)),
+                _ => assert!(is_refused && is_filler(rest), "{rest:x?} instead of {:x?}", new.units),
+            }
+        }
+        for held in &self.held {
+            assert!(held.units.iter().all(|unit| may_precede_picture(unit.kind())), "held: {held:x?}");
+        }
     }
 
     fn late(&mut self, packet: Part) {
@@ -125,44 +155,40 @@ impl Scene {
             assert!(!late.starts_keyframe && late.payload.len() <= MAX_PAYLOAD);
             assert!(self.numbers.insert(late.seq.0), "a late packet takes the number of another");
         }
-        self.check(&out, vec![], after.repeated_sets > before.repeated_sets);
+        self.numbers(&out);
+        let rest = self.released(&joined(&out), true, after.repeated_sets - before.repeated_sets).to_vec();
+        assert!(rest.is_empty(), "out of nothing: {rest:x?}");
     }
 
     fn restarts(&mut self) {
-        let repeated = self.repair.counters().repeated_sets;
+        let before = self.repair.counters().repeated_sets;
         let mut out = Vec::new();
         self.repair.on_restart(&mut out);
-        self.check(&out, vec![], self.repair.counters().repeated_sets > repeated);
-        assert!(self.pending.is_empty(), "lost: {:x?}", self.pending);
+        self.numbers(&out);
+        let repeated = self.repair.counters().repeated_sets - before;
+        let rest = self.released(&joined(&out), false, repeated).to_vec();
+        assert!(rest.is_empty(), "out of nothing: {rest:x?}");
     }
 
-    /// What came out is what was pending and then what is new, whole and in order, but for what was inserted.
-    fn check(&mut self, out: &[Part], new: Vec<Chunk>, has_repeated: bool) {
-        let is_new_from = self.pending.len();
-        let expected: Vec<Chunk> = self.pending.drain(..).chain(new).collect();
-        let mut at = 0;
-        for chunk in joined(out) {
-            let may_be_inserted = chunk.is_whole()
-                && (self.known_sets.contains(&chunk) || [&[chunk.header], &chunk.body[..]].concat() == FILLER);
-            // What was sent may be a known set too, behind a repeated one that was dropped: so the order is asked first.
-            let next = (at..expected.len()).find(|next| expected[*next] == chunk);
-            let next = next.filter(|next| {
-                !may_be_inserted || expected[at..*next].iter().all(|old| self.may_be_dropped(old, has_repeated))
-            });
-            match next {
-                Some(next) => {
-                    expected[at..next].iter().for_each(|old| self.was_dropped(old, has_repeated));
-                    at = next + 1;
-                }
-                None => assert!(may_be_inserted, "out of nothing, before {:x?}: {chunk:x?}", expected.get(at)),
-            }
-        }
-        if !out.is_empty() {
-            // Nothing that was held stays behind.
-            (at..is_new_from).for_each(|old| self.was_dropped(&expected[old], has_repeated));
-            at = at.max(is_new_from);
-        }
-        self.pending = expected[at..].to_vec();
+    /// All that was held came out, whole and in order, but for `repeated` packets of sets that stood before it already. Gives
+    /// what came behind it.
+    fn released<'a>(&mut self, out: &'a [Chunk], same_picture: bool, repeated: u64) -> &'a [Chunk] {
+        let held = std::mem::take(&mut self.held);
+        let is_repeated = |at: usize| {
+            let this = &held[at];
+            // A marker bit that ends what was held must not be lost.
+            (same_picture || !this.marker)
+                && (is_set(this.payload[0] & 31) || this.payload[0] & 31 == 24)
+                && held[..at].iter().any(|before| before.payload == this.payload)
+        };
+        let (dropped, kept): (Vec<usize>, Vec<usize>) = (0..held.len()).partition(|at| is_repeated(*at));
+        assert_eq!(dropped.len() as u64, repeated, "repeated in {held:x?}");
+        let expected: Vec<Chunk> = kept.iter().flat_map(|at| held[*at].units.clone()).collect();
+        out.strip_prefix(&expected[..]).unwrap_or_else(|| panic!("{out:x?} instead of {held:x?}"))
+    }
+
+    /// Every number goes out once, and all that are skipped have a reason.
+    fn numbers(&mut self, out: &[Part]) {
         for part in out {
             assert!(part.payload.len() <= MAX_PAYLOAD, "{} bytes", part.payload.len());
             assert!(!chunks(&part.payload).is_empty(), "nothing legal in {:x?}", part.payload);
@@ -174,16 +200,6 @@ impl Scene {
             self.highest = Some(part.seq.0);
             self.parts += 1;
         }
-    }
-
-    fn was_dropped(&self, chunk: &Chunk, has_repeated: bool) {
-        assert!(self.may_be_dropped(chunk, has_repeated), "{chunk:x?} is lost");
-    }
-
-    /// Only a repeated set, and what was in one packet with it. In what has just come nothing may, but that is not told apart:
-    /// where a packet was repeated, its units may have been taken for those of the next one, which are the same.
-    fn may_be_dropped(&self, chunk: &Chunk, has_repeated: bool) -> bool {
-        has_repeated && self.repeatable.contains(chunk)
     }
 
     fn ends(self) -> bool {
@@ -219,6 +235,41 @@ fn chunks(payload: &[u8]) -> Vec<Chunk> {
             out
         }
         _ => vec![],
+    }
+}
+
+fn is_set(kind: u8) -> bool {
+    matches!(kind, 7 | 8)
+}
+
+/// ITU-T H.264 §7.4.1.2.3.
+fn may_precede_picture(kind: u8) -> bool {
+    is_set(kind) || matches!(kind, 6 | 9 | 13..=18)
+}
+
+fn is_filler(units: &[Chunk]) -> bool {
+    matches!(units, [unit] if [&[unit.header], &unit.body[..]].concat() == FILLER)
+}
+
+/// A payload without the illegal units of an aggregate.
+fn repaired(payload: &[u8]) -> Vec<u8> {
+    let units = chunks(payload);
+    if payload.first().is_none_or(|indicator| indicator & 31 != 24) {
+        return payload.to_vec();
+    }
+    let sized = |unit: &Chunk| {
+        let size = (unit.body.len() as u16 + 1).to_be_bytes();
+        [&size[..], &[unit.header], &unit.body].concat()
+    };
+    let legal: Vec<u8> = units.iter().flat_map(sized).collect();
+    match &units[..] {
+        _ if legal == payload[1..] => payload.to_vec(),
+        [only] => [&[only.header], &only.body[..]].concat(),
+        // RFC 6184 §5.7.1: as important as the most important one in it.
+        several => {
+            let importance = several.iter().map(|unit| unit.header & 0x60).max().unwrap_or(0);
+            [&[importance | 24], &legal[..]].concat()
+        }
     }
 }
 
