@@ -30,7 +30,7 @@ use crate::media::rewrite::Rewrite;
 use crate::media::rtcp::{RtcpWriter, SenderInfo};
 use crate::media::rtp::{RtpHeader, two_byte_extension};
 use crate::media::{ClockPoint, Codec, ExtSeq, Frame, FramePacket, MediaKind, RtpTime, SeqNo, Ssrc};
-use crate::webrtc::{NegotiatedTracks, Sealer, Track};
+use crate::webrtc::{Format, NegotiatedTracks, Sealer, Track};
 
 /// Between sender reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -87,6 +87,8 @@ pub(super) enum Waiting {
 struct TrackOut {
     kind: MediaKind,
     negotiated: Track,
+    /// What was sent last: looked at before the list, which is elsewhere in memory.
+    playing: Option<Format>,
     rewrite: Rewrite,
     rtx_seq: ExtSeq,
     packets: u32,
@@ -101,11 +103,20 @@ impl TrackOut {
         Self {
             kind,
             negotiated,
+            playing: None,
             rewrite: Rewrite::new(first_seq, first_time),
             rtx_seq: ExtSeq(u64::from(rand::random_range(1..0x4000u16))),
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// The payload type to send `codec` with; `None` if the viewer does not take it.
+    fn payload_type(&mut self, codec: Codec) -> Option<u8> {
+        if self.playing.is_none_or(|playing| playing.codec != codec) {
+            self.playing = self.negotiated.formats.iter().find(|format| format.codec == codec).copied();
+        }
+        self.playing.map(|playing| playing.payload_type)
     }
 }
 
@@ -271,7 +282,7 @@ impl ViewerOut {
             MediaKind::Video => self.on_video(frame, now, run, sink),
             MediaKind::Audio => {
                 let Some(audio) = &mut self.audio else { return false };
-                if audio.negotiated.payload_type(frame.codec).is_none() {
+                if audio.payload_type(frame.codec).is_none() {
                     if self.unplayable.replace(frame.codec) != Some(frame.codec) {
                         tracing::warn!(viewer = %self.viewer, codec = frame.codec.name(), "hears nothing: its offer does not have the camera's sound codec");
                     }
@@ -387,7 +398,7 @@ impl ViewerOut {
     ) -> io::Result<Option<SeqNo>> {
         let is_video = frame.kind() == MediaKind::Video;
         let Some(track) = (if is_video { &mut self.video } else { &mut self.audio }) else { return Ok(None) };
-        let Some(payload_type) = track.negotiated.payload_type(frame.codec) else { return Ok(None) };
+        let Some(payload_type) = track.payload_type(frame.codec) else { return Ok(None) };
         let mut marks =
             self.marks.as_mut().filter(|marks| live && is_video && marks.is_due(self.thinning.is_curious(), now));
         let marked = sent.last().filter(|last| last.marker && last.payload.len() <= MAX_MARKED_PAYLOAD);

@@ -7,13 +7,19 @@ use super::id::{ExtSeq, RtpTime};
 
 /// Timestamp step between replayed frames: 1 ms at 90 kHz. Decoders show them at once, one after the other.
 const REPLAY_STEP: u64 = 90;
-/// Mappings kept for retransmissions: the current one and those before the last restarts.
-const MAX_SEGMENTS: usize = 4;
+/// Mappings kept for retransmissions, beside the current one: those before the last restarts.
+const MAX_EARLIER: usize = 3;
+/// Older packets are not sent again: 10 s at 90 kHz, twice as long as they are remembered.
+const SETTLED: u64 = 900_000;
 
 /// Maps a stream's continuous numbers to a viewer's.
 #[derive(Debug)]
 pub struct Rewrite {
-    segments: VecDeque<Segment>,
+    /// Read for every packet, and so is nothing that it only points to once the replay is over.
+    current: Option<Segment>,
+    earlier: VecDeque<Segment>,
+    /// Packets of a later time need nothing of what was before the live edge was reached.
+    settles: Option<RtpTime>,
     first_seq: ExtSeq,
     first_time: RtpTime,
     highest: Option<(ExtSeq, RtpTime)>,
@@ -28,18 +34,20 @@ struct Segment {
     time_shift: i64,
     /// Times of the stream that were replayed, and what they were sent as; both ascend.
     replayed: Vec<(RtpTime, RtpTime)>,
+    /// The last of them, which is not let go.
+    edge: Option<(RtpTime, RtpTime)>,
 }
 
 impl Rewrite {
     /// A mapping that begins with these numbers. `first_seq` must be below 2¹⁵ (RFC 3711 §3.3.1: the
     /// receiver guesses a roll-over count of 0 from it).
     pub fn new(first_seq: ExtSeq, first_time: RtpTime) -> Self {
-        Self { segments: VecDeque::new(), first_seq, first_time, highest: None }
+        Self { current: None, earlier: VecDeque::new(), settles: None, first_seq, first_time, highest: None }
     }
 
     /// Whether anything can be sent.
     pub fn is_started(&self) -> bool {
-        !self.segments.is_empty()
+        self.current.is_some()
     }
 
     /// Starts, or starts anew, with the packet `from` of the stream. `live` is the timestamp of the newest frame,
@@ -55,18 +63,19 @@ impl Rewrite {
             seq_shift: seq as i64 - from.0 as i64,
             time_shift: live_time as i64 - live.0 as i64,
             replayed: Vec::new(),
+            edge: None,
         };
-        self.push(segment);
+        self.push(segment, live);
     }
 
     /// A frame of `time` is replayed now, while the newest one is of the time `live` and so many are behind it until
     /// then. Its timestamp is the one of now, as nearly as those of the others leave room: whoever receives it sees a
     /// stream that runs fast, and neither frames that are late nor, at the live edge, a step in time.
     pub fn replay(&mut self, time: RtpTime, behind: usize, live: RtpTime) {
-        let Some(segment) = self.segments.back_mut() else { return };
-        let last = segment.replayed.last();
+        let Some(segment) = &mut self.current else { return };
+        let last = segment.edge;
         // Known already: more of the same picture, or the same again for a socket that refused it.
-        if last.is_some_and(|(known, _)| *known >= time) {
+        if last.is_some_and(|(known, _)| known >= time) {
             return;
         }
         // At the edge it is noted as well: the rest of the picture may leave after newer ones have come.
@@ -74,19 +83,31 @@ impl Rewrite {
         let sent = segment.shifted(live.max(time)).saturating_sub(behind as u64 * REPLAY_STEP);
         let sent = last.map_or(sent, |(_, before)| sent.max(before.0 + 1));
         segment.replayed.push((time, RtpTime(sent)));
+        segment.edge = Some((time, RtpTime(sent)));
     }
 
-    fn push(&mut self, segment: Segment) {
-        self.segments.push_back(segment);
-        if self.segments.len() > MAX_SEGMENTS {
-            self.segments.pop_front();
+    /// `live` is a time at or behind which nothing is replayed any more.
+    fn push(&mut self, segment: Segment, live: RtpTime) {
+        self.earlier.extend(self.current.replace(segment));
+        if self.earlier.len() > MAX_EARLIER {
+            self.earlier.pop_front();
+        }
+        self.settles = Some(RtpTime(live.0 + SETTLED));
+    }
+
+    /// Viewers stay for hours: what told how they began is let go.
+    fn settle(&mut self) {
+        self.settles = None;
+        self.earlier = VecDeque::new();
+        if let Some(current) = &mut self.current {
+            current.replayed = Vec::new();
         }
     }
 
     /// Goes on with the packet `from` of the stream; what is between it and the highest one sent is left out.
     /// Numbers have no hole, timestamps keep their distances. `time` is that of `from`.
     pub fn skip_to(&mut self, from: ExtSeq, time: RtpTime) {
-        let (Some(segment), Some((highest, _))) = (self.segments.back(), self.highest) else {
+        let (Some(segment), Some((highest, _))) = (&self.current, self.highest) else {
             return self.start(from, 0, time);
         };
         let segment = Segment {
@@ -94,14 +115,18 @@ impl Rewrite {
             seq_shift: (highest.0 + 1) as i64 - from.0 as i64,
             time_shift: segment.time_shift,
             replayed: Vec::new(),
+            edge: None,
         };
-        self.push(segment);
+        self.push(segment, time);
     }
 
     /// The viewer's numbers for a packet of the stream. `None` before the start, and for packets that
     /// come from before it.
     pub fn map(&mut self, seq: ExtSeq, time: RtpTime) -> Option<(ExtSeq, RtpTime)> {
-        let mapped = self.segments.back().filter(|segment| seq >= segment.from)?.map(seq, time);
+        if self.settles.is_some_and(|settles| time > settles) {
+            self.settle();
+        }
+        let mapped = self.current.as_ref().filter(|segment| seq >= segment.from)?.map(seq, time);
         let (high_seq, high_time) = self.highest.unwrap_or(mapped);
         self.highest = Some((high_seq.max(mapped.0), high_time.max(mapped.1)));
         Some(mapped)
@@ -120,8 +145,7 @@ impl Rewrite {
 
     /// The viewer's timestamp for a moment on the stream's clock, at the live edge.
     pub fn live_time(&self, time: RtpTime) -> Option<RtpTime> {
-        let segment = self.segments.back()?;
-        Some(RtpTime(segment.shifted(time)))
+        Some(RtpTime(self.current.as_ref()?.shifted(time)))
     }
 
     /// The highest numbers sent.
@@ -133,7 +157,7 @@ impl Rewrite {
         if sent > self.highest?.0 {
             return None;
         }
-        self.segments.iter().rev().find(|segment| sent >= segment.first_sent())
+        self.current.iter().chain(self.earlier.iter().rev()).find(|segment| sent >= segment.first_sent())
     }
 }
 
@@ -148,6 +172,9 @@ impl Segment {
 
     fn map(&self, seq: ExtSeq, time: RtpTime) -> (ExtSeq, RtpTime) {
         let seq = ExtSeq(seq.0.saturating_add_signed(self.seq_shift));
+        if self.edge.is_none_or(|(edge, _)| time > edge) {
+            return (seq, RtpTime(self.shifted(time)));
+        }
         let at = self.replayed.partition_point(|(replayed, _)| *replayed < time);
         let time = match self.replayed.get(at) {
             None => self.shifted(time),
@@ -285,6 +312,28 @@ mod tests {
         assert_eq!(wire(r.map(ExtSeq(50), RtpTime(180_000))), (101, 5_000 + 144_000));
         assert_eq!(r.original(ExtSeq(101)), Some(ExtSeq(50)));
         assert_eq!(r.original(ExtSeq(100)), Some(ExtSeq(10)));
+    }
+
+    #[test]
+    fn how_it_began_is_let_go_when_nobody_can_ask_for_it_any_more() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        let time = |n: u64| RtpTime(n * 3_600);
+        for _ in 0..2 {
+            r.start(ExtSeq(0), 1, time(1));
+            replays(&mut r, 0, &[time(0), time(1)]);
+        }
+        let restart = r.time_of(ExtSeq(102), time(0)).unwrap();
+        let last = SETTLED / 3_600 + 1;
+        for n in 2..=last {
+            r.map(ExtSeq(n), time(n));
+        }
+        assert_eq!((r.original(ExtSeq(100)), r.time_of(ExtSeq(102), time(0))), (Some(ExtSeq(0)), Some(restart)));
+        let live = wire(r.map(ExtSeq(last), time(last)));
+        let next = wire(r.map(ExtSeq(last + 1), time(last + 1)));
+        assert_eq!((next.0 - live.0, next.1 - live.1), (1, 3_600));
+        assert_eq!(r.original(ExtSeq(100)), None);
+        assert!(r.earlier.capacity() == 0 && r.current.as_ref().unwrap().replayed.capacity() == 0);
+        assert_eq!(r.time_of(ExtSeq(next.0), time(last + 1)), Some(RtpTime(next.1)));
     }
 
     #[test]
