@@ -176,8 +176,21 @@ pub struct ViewerHandle {
     pub(super) closed: oneshot::Receiver<CloseReason>,
     pub(super) ended: Option<CloseReason>,
     pub(super) access_ended: Option<AccessEnded>,
-    /// Its end tells the control task that the viewer left.
-    pub(super) _guard: oneshot::Sender<()>,
+    pub(super) _guard: ViewerGuard,
+}
+
+/// Dropping it tells the control task that the viewer left.
+#[derive(Debug)]
+pub(super) struct ViewerGuard {
+    pub(super) viewer: ViewerId,
+    pub(super) left: mpsc::UnboundedSender<ViewerId>,
+}
+
+impl Drop for ViewerGuard {
+    fn drop(&mut self) {
+        // Without the task there are no viewers.
+        let _ = self.left.send(self.viewer);
+    }
 }
 
 /// Resolves when somebody may watch no more.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::handle::{ANSWER_WITHIN, AddViewerError, Control, Request, StartOptions, Unavailable};
+use super::handle::{ANSWER_WITHIN, AddViewerError, Control, Request, StartOptions, Unavailable, ViewerGuard};
 use crate::base::{CameraId, StreamId, ViewerId};
 use crate::egress::{CloseReason, FrameTap, ViewerStats};
 use crate::media::{Codec, Frame};
@@ -89,8 +89,7 @@ pub(super) struct Seat {
     pub(super) counters: Arc<LiveCounters>,
     pub(super) closed: oneshot::Receiver<CloseReason>,
     pub(super) ended: bool,
-    /// Its end tells the control task that the viewer left.
-    pub(super) _guard: oneshot::Sender<()>,
+    pub(super) _guard: ViewerGuard,
 }
 
 impl Seat {

@@ -8,6 +8,7 @@ mod evidence;
 mod observe;
 mod snapshot;
 mod streams;
+mod viewer_table;
 mod viewers;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use self::cameras::Saving;
 use self::observe::Observer;
 use self::streams::Stream;
-use self::viewers::Viewer;
+use self::viewer_table::ViewerTable;
 use super::camera::{CameraCommand, CameraContent, CameraMessage};
 use super::cameras::CameraStore;
 use super::handle::{AddViewerError, Control, REQUEST_QUEUE, Reply, Request, ViewerHandle};
@@ -74,6 +75,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
     let tally = Arc::new(Tally::default());
     let broker = parts.broker.clone();
     let observer = Observer::new(settings.max_cameras);
+    let (left, viewers_left) = mpsc::unbounded_channel();
     let engine = Engine {
         tally: tally.clone(),
         settings,
@@ -83,7 +85,8 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
         broker: parts.broker,
         streams: HashMap::new(),
         cameras_of: HashMap::new(),
-        viewers: HashMap::new(),
+        viewers: ViewerTable::default(),
+        left,
         registry,
         saving,
         observer,
@@ -95,6 +98,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
     };
     let inputs = Inputs {
         requests: incoming,
+        left: viewers_left,
         ingest: parts.ingest_events,
         egress: parts.egress_events,
         cameras: parts.camera_messages,
@@ -105,6 +109,7 @@ pub fn start<I: Ingest, E: Egress>(settings: Settings, parts: Parts<I, E>, shutd
 
 struct Inputs {
     requests: mpsc::Receiver<Request>,
+    left: mpsc::UnboundedReceiver<ViewerId>,
     ingest: mpsc::Receiver<IngestEvent>,
     egress: mpsc::Receiver<EgressEvent>,
     cameras: mpsc::Receiver<CameraMessage>,
@@ -120,14 +125,16 @@ struct Engine<I, E> {
     streams: HashMap<CameraId, Stream>,
     /// The camera of every stream that is not over.
     cameras_of: HashMap<StreamId, CameraId>,
-    viewers: HashMap<ViewerId, Viewer>,
+    viewers: ViewerTable,
+    /// What every viewer's guard tells of its end: one message each.
+    left: mpsc::UnboundedSender<ViewerId>,
     registry: Registry,
     saving: Saving,
     tally: Arc<Tally>,
     observer: Observer,
     /// When the broker could be reached again after an outage.
     broker_returned: Option<Instant>,
-    /// Bounded by streams (three each) and viewers (two each).
+    /// Bounded by streams (three each) and viewers.
     jobs: JoinSet<Done>,
     media_up: bool,
     stopping: bool,
@@ -156,9 +163,6 @@ enum Done {
         result: Result<ViewerAnswer, AddViewerError>,
         reply: Reply<AddViewerResult>,
     },
-    ViewerDropped {
-        viewer: ViewerId,
-    },
     Saved {
         result: Result<(), String>,
     },
@@ -180,6 +184,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     Some(request) => self.on_request(request),
                     None => break,
                 },
+                Some(viewer) = inputs.left.recv() => drop(self.remove_viewer(viewer)),
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(done) => self.on_done(done),
                     // The session's own deadline takes over.
@@ -266,9 +271,6 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 self.input(stream, input);
             }
             Done::Answered { viewer, replaces, result, reply } => self.on_answered(viewer, replaces, result, reply),
-            Done::ViewerDropped { viewer } => {
-                self.remove_viewer(viewer);
-            }
             Done::Saved { result } => self.on_saved(result),
         }
     }

@@ -122,7 +122,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                     lost: stats.video.lost + stats.audio.lost,
                     jitter_ms: stats.video.jitter_ms,
                     remb_kbps: stats.remb / 1000,
-                    viewers: self.viewer_count(stream.id),
+                    viewers: self.viewers.accepted_of(stream.id),
                 };
                 Some((stream.camera, reading))
             })

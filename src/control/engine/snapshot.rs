@@ -38,7 +38,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let stream = self.streams.get(&camera)?;
         let session = &stream.session;
         let end = session.ended().unwrap_or_else(now);
-        let viewer_count = self.viewer_count(stream.id);
+        let viewer_count = self.viewers.accepted_of(stream.id);
         let media = self.media_info(stream);
         let picture = match &stream.last_picture {
             Some(picture) => picture.clone(),
@@ -67,14 +67,14 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         let mut viewers: Vec<ViewerInfo> = self
             .viewers
             .iter()
-            .filter(|(_, viewer)| viewer.accepted && wanted(viewer.camera))
+            .filter(|(_, viewer)| viewer.is_accepted() && wanted(viewer.camera))
             .map(|(id, viewer)| ViewerInfo {
-                viewer_id: *id,
+                viewer_id: id,
                 camera_id: viewer.camera,
                 stream_id: viewer.stream,
                 created_at: viewer.created,
                 connected: viewer.connected,
-                stats: self.viewer_stats(*id, viewer),
+                stats: self.viewer_stats(id, viewer),
             })
             .collect();
         viewers.sort_by_key(|viewer| (viewer.created_at, viewer.viewer_id));
@@ -94,7 +94,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             media_up: self.media_up,
             broker: self.broker.borrow().clone(),
             active_streams: self.streams.values().filter(runs).count(),
-            total_viewers: self.viewers.values().filter(|viewer| viewer.accepted).count(),
+            total_viewers: self.viewers.accepted(),
             cameras_known: self.registry.len(),
             cameras_online: self.registry.online(),
             camera_store: self.store_info(),

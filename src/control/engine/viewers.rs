@@ -1,13 +1,14 @@
 //! Viewers of the control task.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::viewer_table::Viewer;
 use super::{AddViewerResult, Done, Engine};
 use crate::base::{CameraId, StreamId, ViewerId};
-use crate::control::handle::{AddViewerError, NewViewer, Reply, Unavailable, ViewerHandle};
+use crate::control::handle::{AddViewerError, NewViewer, Reply, Unavailable, ViewerGuard, ViewerHandle};
 use crate::control::live::{LiveClient, LiveCounters, LiveFrames, Seat};
 use crate::control::media_io::{Egress, Ingest};
 use crate::control::session::{Input, State};
@@ -19,18 +20,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// A page's own words, where they go into a message.
 const ECHO_LIMIT: usize = 64;
 
-pub(super) struct Viewer {
-    pub(super) camera: CameraId,
-    pub(super) stream: StreamId,
-    pub(super) created: SystemTime,
-    /// The egress has answered. Before that the viewer only holds its place.
-    pub(super) accepted: bool,
-    pub(super) connected: bool,
-    closed: Option<Reply<CloseReason>>,
-    /// Of one without WebRTC, which the egress knows nothing of.
-    live: Option<Arc<LiveCounters>>,
-}
-
 impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn add_viewer(&mut self, camera: CameraId, new: NewViewer, reply: Reply<AddViewerResult>) {
         let NewViewer { stream_id, offer, replaces } = new;
@@ -39,9 +28,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let viewer = ViewerId::random();
-        let created = SystemTime::now();
-        let (accepted, connected, closed, live) = (false, false, None, None);
-        self.viewers.insert(viewer, Viewer { camera, stream, created, accepted, connected, closed, live });
+        self.viewers.insert(viewer, Viewer::asking(camera, stream));
         self.count_viewers(stream);
         let (profile_level_id, audio) =
             self.ingest.stats(stream).map_or((None, None), |stats| (stats.profile_level_id, stats.audio.codec));
@@ -71,7 +58,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             let asked = asked.chars().take(ECHO_LIMIT).collect();
             return Err(AddViewerError::OtherStream { camera, asked });
         }
-        let freed = replaces.and_then(|viewer| self.viewers.get(&viewer)).filter(|viewer| viewer.stream == stream);
+        let freed = replaces.and_then(|viewer| self.viewers.get(viewer)).filter(|viewer| viewer.stream == stream);
         self.has_room(stream, usize::from(freed.is_some()))?;
         Ok(stream)
     }
@@ -89,7 +76,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
 
     fn has_room(&self, stream: StreamId, freed: usize) -> Result<(), AddViewerError> {
         let most = self.settings.max_viewers;
-        if self.viewers_of(stream) - freed < most { Ok(()) } else { Err(AddViewerError::TooMany(most)) }
+        if self.viewers.of(stream) - freed < most { Ok(()) } else { Err(AddViewerError::TooMany(most)) }
     }
 
     /// Lets somebody have the frames themselves, who counts as a viewer or, if there is no `client`, only looks.
@@ -107,17 +94,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
             let viewer = ViewerId::random();
             let counters = Arc::new(LiveCounters::new(client, with_opus, self.tally.live_bytes()));
             let (closed, closed_rx) = oneshot::channel();
-            let (created, closed) = (SystemTime::now(), Some(closed));
-            let entry = Viewer {
-                camera,
-                stream,
-                created,
-                accepted: true,
-                connected: true,
-                closed,
-                live: Some(counters.clone()),
-            };
-            self.viewers.insert(viewer, entry);
+            self.viewers.insert(viewer, Viewer::live(camera, stream, counters.clone(), closed));
             self.count_viewers(stream);
             tracing::info!(%camera, %stream, %viewer, "viewer without WebRTC accepted");
             live.viewer_id = Some(viewer);
@@ -128,14 +105,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     }
 
     /// What an edge holds of a viewer: dropping it ends the viewer.
-    fn guard(&mut self, viewer: ViewerId) -> oneshot::Sender<()> {
-        let (guard, dropped) = oneshot::channel::<()>();
-        self.jobs.spawn(async move {
-            // Nothing is ever sent: the error is the message.
-            let _ = dropped.await;
-            Done::ViewerDropped { viewer }
-        });
-        guard
+    fn guard(&self, viewer: ViewerId) -> ViewerGuard {
+        ViewerGuard { viewer, left: self.left.clone() }
     }
 
     pub(super) fn on_answered(
@@ -153,7 +124,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
                 return drop(reply.send(Err(error)));
             }
         };
-        if !self.viewers.contains_key(&viewer) {
+        if self.viewers.get(viewer).is_none() {
             // Its stream ended, or its session did, while it was being accepted.
             self.egress.remove_viewer(viewer, CloseReason::StreamStopped);
             let gone = AddViewerError::Media("the stream or the session ended meanwhile".into());
@@ -162,10 +133,8 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         if let Some(replaced) = replaces {
             self.remove_viewer(replaced);
         }
-        let Some(entry) = self.viewers.get_mut(&viewer) else { return };
         let (closed, closed_rx) = oneshot::channel();
-        entry.accepted = true;
-        entry.closed = Some(closed);
+        let Some(entry) = self.viewers.accept(viewer, closed) else { return };
         let (camera, stream_id) = (entry.camera, entry.stream);
         self.observer.touch(camera);
         tracing::info!(%camera, stream = %stream_id, %viewer, "viewer accepted");
@@ -194,8 +163,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     pub(super) fn on_egress(&mut self, event: EgressEvent) {
         match event {
             EgressEvent::Connected { viewer } => {
-                if let Some(entry) = self.viewers.get_mut(&viewer) {
-                    entry.connected = true;
+                if let Some(entry) = self.viewers.connected(viewer) {
                     self.tally.connected(entry.created.elapsed().unwrap_or_default());
                     let stream = entry.stream;
                     tracing::info!(camera = %entry.camera, %stream, %viewer, "viewer connected");
@@ -215,7 +183,7 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
     /// Tells the viewers of a stream that it is over. The egress reports the same a moment later.
     pub(super) fn close_viewers_of(&mut self, stream: StreamId, reason: &CloseReason) {
         let gone: Vec<ViewerId> =
-            self.viewers.iter().filter(|(_, viewer)| viewer.stream == stream).map(|(id, _)| *id).collect();
+            self.viewers.iter().filter(|(_, viewer)| viewer.stream == stream).map(|(id, _)| id).collect();
         for viewer in gone {
             self.forget_viewer(viewer, reason.clone());
         }
@@ -229,32 +197,21 @@ impl<I: Ingest, E: Egress> Engine<I, E> {
         }
     }
 
-    /// Counts accepted viewers of a stream.
-    pub(super) fn viewer_count(&self, stream: StreamId) -> usize {
-        self.viewers.values().filter(|viewer| viewer.accepted && viewer.stream == stream).count()
-    }
-
-    /// Counts all viewers of a stream, those that are being accepted included.
-    fn viewers_of(&self, stream: StreamId) -> usize {
-        self.viewers.values().filter(|viewer| viewer.stream == stream).count()
-    }
-
     fn forget_viewer(&mut self, viewer: ViewerId, reason: CloseReason) -> bool {
-        let Some(entry) = self.viewers.remove(&viewer) else { return false };
+        let Some(entry) = self.viewers.remove(viewer) else { return false };
         tracing::info!(camera = %entry.camera, stream = %entry.stream, %viewer, ?reason, "viewer gone");
-        if entry.accepted {
+        if entry.is_accepted() {
             self.tally.ended(&reason);
         }
         self.observer.touch(entry.camera);
-        if let Some(closed) = entry.closed {
-            drop(closed.send(reason));
-        }
-        self.count_viewers(entry.stream);
+        let stream = entry.stream;
+        entry.close(reason);
+        self.count_viewers(stream);
         true
     }
 
     fn count_viewers(&mut self, stream: StreamId) {
-        let viewers = self.viewers_of(stream);
+        let viewers = self.viewers.of(stream);
         self.input(stream, Input::Viewers(viewers));
     }
 }
