@@ -9,8 +9,10 @@ use super::id::{ExtSeq, RtpTime};
 const REPLAY_STEP: u64 = 90;
 /// Mappings kept for retransmissions, beside the current one: those before the last restarts.
 const MAX_EARLIER: usize = 3;
-/// Older packets are not sent again: 10 s at 90 kHz, twice as long as they are remembered.
+/// What was replayed is not sent again after so long: 10 s at 90 kHz, twice as long as packets are remembered.
 const SETTLED: u64 = 900_000;
+/// Pictures of a replay that are known by what they were sent as: a slow connection may never reach the live edge.
+const MAX_REPLAYED: usize = 1_024;
 
 /// Maps a stream's continuous numbers to a viewer's.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub struct Rewrite {
     /// Read for every packet, and so is nothing that it only points to once the replay is over.
     current: Option<Segment>,
     earlier: VecDeque<Segment>,
-    /// Packets of a later time need nothing of what was before the live edge was reached.
+    /// A packet of a later time shows that nobody asks any more for what was replayed.
     settles: Option<RtpTime>,
     first_seq: ExtSeq,
     first_time: RtpTime,
@@ -82,11 +84,16 @@ impl Rewrite {
         let behind = if time < live { behind } else { 0 };
         let sent = segment.shifted(live.max(time)).saturating_sub(behind as u64 * REPLAY_STEP);
         let sent = last.map_or(sent, |(_, before)| sent.max(before.0 + 1));
+        if segment.replayed.len() >= MAX_REPLAYED {
+            segment.replayed.drain(..MAX_REPLAYED / 2);
+        }
         segment.replayed.push((time, RtpTime(sent)));
         segment.edge = Some((time, RtpTime(sent)));
+        // It may take long on a slow connection.
+        self.settles = Some(RtpTime(live.max(time).0 + SETTLED));
     }
 
-    /// `live` is a time at or behind which nothing is replayed any more.
+    /// `live`: the time of the newest frame.
     fn push(&mut self, segment: Segment, live: RtpTime) {
         self.earlier.extend(self.current.replace(segment));
         if self.earlier.len() > MAX_EARLIER {
@@ -137,10 +144,14 @@ impl Rewrite {
         Some(self.segment_of(sent)?.original(sent))
     }
 
-    /// The viewer's timestamp of a packet that was sent as `sent`; `time` is the stream's.
+    /// The viewer's timestamp of a packet that was sent as `sent`; `time` is the stream's. `None` for what was never
+    /// sent, and for what was replayed long ago.
     pub fn time_of(&self, sent: ExtSeq, time: RtpTime) -> Option<RtpTime> {
         let segment = self.segment_of(sent)?;
-        Some(segment.map(segment.original(sent), time).1)
+        // Under one number nothing else may be sealed than the first time (RFC 7714 §8.1).
+        let is_known = segment.replayed.first().is_some_and(|(first, _)| time >= *first);
+        let is_live = segment.edge.is_none_or(|(edge, _)| time > edge);
+        (is_known || is_live).then(|| segment.map(segment.original(sent), time).1)
     }
 
     /// The viewer's timestamp for a moment on the stream's clock, at the live edge.
@@ -315,6 +326,26 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_that_takes_minutes_never_steps_back_and_the_last_of_it_can_be_asked_for() {
+        let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
+        let time = |n: u64| RtpTime(n * 3_600);
+        r.start(ExtSeq(0), 99, time(99));
+        // For 31 that are replayed, 30 come live.
+        let (mut live, mut sent) = (99, Vec::new());
+        for n in 0..3_000 {
+            live += u64::from(n % 31 != 0);
+            r.replay(time(n), (live - n) as usize, time(live));
+            sent.push(wire(r.map(ExtSeq(n), time(n))).1);
+        }
+        assert!(sent.is_sorted_by(|a, b| a < b), "{sent:?}");
+        for n in 2_500..3_000u64 {
+            assert_eq!(r.time_of(ExtSeq(100 + n), time(n)), Some(RtpTime(sent[n as usize])));
+        }
+        assert_eq!(r.time_of(ExtSeq(100), time(0)), None, "forgotten");
+        assert!(r.current.unwrap().replayed.capacity() <= 2 * MAX_REPLAYED);
+    }
+
+    #[test]
     fn how_it_began_is_let_go_when_nobody_can_ask_for_it_any_more() {
         let mut r = Rewrite::new(ExtSeq(100), RtpTime(5_000));
         let time = |n: u64| RtpTime(n * 3_600);
@@ -332,6 +363,7 @@ mod tests {
         let next = wire(r.map(ExtSeq(last + 1), time(last + 1)));
         assert_eq!((next.0 - live.0, next.1 - live.1), (1, 3_600));
         assert_eq!(r.original(ExtSeq(100)), None);
+        assert_eq!(r.time_of(ExtSeq(102), time(0)), None, "not under another time than before");
         assert!(r.earlier.capacity() == 0 && r.current.as_ref().unwrap().replayed.capacity() == 0);
         assert_eq!(r.time_of(ExtSeq(next.0), time(last + 1)), Some(RtpTime(next.1)));
     }
