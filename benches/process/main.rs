@@ -156,8 +156,9 @@ async fn forward(viewers: usize) {
 fn tell_delays(what: &str, viewers: usize, delays: &[Duration]) {
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     println!(
-        "delay {viewers}, {what}: {} frames, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        "delay {viewers}, {what}: {} frames, p10 {:.2?}, p50 {:.2?}, p90 {:.2?}, p99 {:.2?}, longest {:.2?}",
         delays.len(),
+        at(0.1),
         at(0.5),
         at(0.9),
         at(0.99),
