@@ -126,7 +126,7 @@ struct Engine<I, E> {
     /// The camera of every stream that is not over.
     cameras_of: HashMap<StreamId, CameraId>,
     viewers: ViewerTable,
-    /// What every viewer's guard tells of its end: one message each.
+    /// What viewers' guards tell of their end: one message each, which is what bounds it.
     left: mpsc::UnboundedSender<ViewerId>,
     registry: Registry,
     saving: Saving,

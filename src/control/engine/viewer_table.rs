@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::control::live::{LiveClient, LiveCounters};
 
-    fn table_and_recount(table: &ViewerTable, streams: &[StreamId]) -> Vec<(usize, usize)> {
+    fn recount(table: &ViewerTable, streams: &[StreamId]) -> Vec<(usize, usize)> {
         let count = |stream: StreamId, accepted: bool| {
             table.iter().filter(|(_, v)| v.stream == stream && (!accepted || v.is_accepted())).count()
         };
@@ -171,7 +171,7 @@ mod tests {
                     _ => drop(table.remove(id).map(|viewer| viewer.close(CloseReason::Left))),
                 }
                 let counted: Vec<_> = streams.iter().map(|s| (table.of(*s), table.accepted_of(*s))).collect();
-                prop_assert_eq!(&counted, &table_and_recount(&table, &streams));
+                prop_assert_eq!(&counted, &recount(&table, &streams));
                 prop_assert_eq!(table.accepted(), counted.iter().map(|(_, accepted)| accepted).sum::<usize>());
                 let watched: BTreeSet<_> = table.iter().map(|(_, v)| v.stream).collect();
                 prop_assert_eq!(table.counts.len(), watched.len(), "streams that nobody watches are forgotten");
