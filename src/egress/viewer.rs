@@ -113,10 +113,12 @@ impl TrackOut {
 
     /// The payload type to send `codec` with; `None` if the viewer does not take it.
     fn payload_type(&mut self, codec: Codec) -> Option<u8> {
-        if self.playing.is_none_or(|playing| playing.codec != codec) {
-            self.playing = self.negotiated.formats.iter().find(|format| format.codec == codec).copied();
+        if let Some(playing) = self.playing.filter(|playing| playing.codec == codec) {
+            return Some(playing.payload_type);
         }
-        self.playing.map(|playing| playing.payload_type)
+        let payload_type = self.negotiated.payload_type(codec)?;
+        self.playing = Some(Format { codec, payload_type });
+        Some(payload_type)
     }
 }
 

@@ -60,7 +60,6 @@ pub(super) struct ViewerTable {
     viewers: HashMap<ViewerId, Viewer>,
     /// Of streams that somebody watches.
     counts: HashMap<StreamId, Counts>,
-    accepted: usize,
 }
 
 impl ViewerTable {
@@ -72,7 +71,6 @@ impl ViewerTable {
         let counts = self.counts.entry(stream).or_default();
         counts.all += 1;
         counts.accepted += usize::from(is_accepted);
-        self.accepted += usize::from(is_accepted);
     }
 
     /// The egress has answered; `closed` will be told of the end. `None` if the viewer is gone.
@@ -80,7 +78,6 @@ impl ViewerTable {
         let viewer = self.viewers.get_mut(&id)?;
         if viewer.closed.replace(closed).is_none() {
             self.counts.entry(viewer.stream).or_default().accepted += 1;
-            self.accepted += 1;
         }
         Some(viewer)
     }
@@ -92,11 +89,9 @@ impl ViewerTable {
     }
 
     fn uncount(&mut self, viewer: &Viewer) {
-        let accepted = usize::from(viewer.is_accepted());
-        self.accepted -= accepted;
         if let Some(counts) = self.counts.get_mut(&viewer.stream) {
             counts.all -= 1;
-            counts.accepted -= accepted;
+            counts.accepted -= usize::from(viewer.is_accepted());
             if counts.all == 0 {
                 self.counts.remove(&viewer.stream);
             }
@@ -130,7 +125,7 @@ impl ViewerTable {
 
     /// Accepted viewers of all streams.
     pub(super) fn accepted(&self) -> usize {
-        self.accepted
+        self.counts.values().map(|counts| counts.accepted).sum()
     }
 }
 
